@@ -1,1 +1,7 @@
-fn main(){}
+//! The `everup` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    everup::cli::run()
+}

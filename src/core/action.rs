@@ -1,0 +1,100 @@
+//! Everything the core can ask the shell to do.
+
+use std::sync::Arc;
+
+use crate::core::event::{Hook, RequestId};
+use crate::model::command::{Denied, Outcome};
+use crate::model::event::Fact;
+use crate::model::names::{InstanceId, Run};
+use crate::model::plan::ServicePlan;
+use crate::model::probe::ProbeRole;
+use crate::model::service::Cause;
+use crate::model::signal::Signal;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make the process. News: `Spawned`, or `Ended` with `NotSpawned`.
+    Spawn {
+        /// Whose.
+        instance: InstanceId,
+        /// Which life.
+        run: Run,
+        /// As it is configured now.
+        plan: Arc<ServicePlan>,
+    },
+    /// Send a signal; CONT follows, so that a stopped process hears it.
+    Signal {
+        /// To whom.
+        instance: InstanceId,
+        /// Which life.
+        run: Run,
+        /// Which.
+        signal: Signal,
+        /// How far.
+        scope: Scope,
+    },
+    /// Kill what is left of the tree until nothing is. News: `TreeGone`.
+    EndTree {
+        /// Whose.
+        instance: InstanceId,
+        /// Which life.
+        run: Run,
+    },
+    /// Put a question. News: `Probed` with this `seq`.
+    Ask {
+        /// Whom.
+        instance: InstanceId,
+        /// Which life.
+        run: Run,
+        /// Which probe.
+        role: ProbeRole,
+        /// The number of the question.
+        seq: u64,
+        /// As it is configured now; says what to ask and for how long.
+        plan: Arc<ServicePlan>,
+    },
+    /// Drop every question and hook under way about this run.
+    Dismiss {
+        /// Whose.
+        instance: InstanceId,
+        /// Which life.
+        run: Run,
+    },
+    /// Run a hook or `stop.command`. News: `HookEnded`.
+    RunHook {
+        /// Whose.
+        instance: InstanceId,
+        /// Which life.
+        run: Run,
+        /// Which.
+        hook: Hook,
+        /// As it is configured now.
+        plan: Arc<ServicePlan>,
+        /// Why the run started or ended, for EVERUP_CAUSE.
+        cause: Option<Cause>,
+    },
+    /// Write this down.
+    Record(Fact),
+    /// Answer a request.
+    Answer {
+        /// Which.
+        id: RequestId,
+        /// With what.
+        result: Result<Outcome, Denied>,
+    },
+    /// Nothing is left to supervise: end with this code.
+    Exit {
+        /// The exit code of everup.
+        code: u8,
+    },
+}
+
+/// How far a signal goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The main process only.
+    Main,
+    /// Every process of the tree.
+    Tree,
+}

@@ -1,0 +1,142 @@
+//! What doors hold: the snapshot, requests, events, logs and history of the running project.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::model::command::{Caller, Command, Denied, DeniedCode, Outcome, Target};
+use crate::model::event::EventRecord;
+use crate::model::probe::ProbeReport;
+use crate::model::status::Status;
+use crate::model::units::Now;
+
+/// One request on its way to the loop.
+#[derive(Debug)]
+pub enum Request {
+    /// For the core.
+    Ask {
+        /// What for.
+        command: Command,
+        /// How long the asker waits until the promise holds.
+        wait: Option<Duration>,
+        /// Who asks.
+        by: Caller,
+        /// Where the answer goes. Dropped by the asker: it has gone.
+        reply: oneshot::Sender<Result<Outcome, Denied>>,
+    },
+    /// Read the file (or this one) again and apply it.
+    Up {
+        /// Another file than the running one.
+        config: Option<PathBuf>,
+        /// Services to start besides.
+        start: Vec<crate::model::names::ServiceName>,
+        /// Only say what would be done.
+        dry_run: bool,
+        /// How long the asker waits until all is ready.
+        wait: Option<Duration>,
+        /// Who asks.
+        by: Caller,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Outcome, Denied>>,
+    },
+    /// Run the probes of a service once, now.
+    Probe {
+        /// Of whom.
+        target: Target,
+        /// Where the answers go.
+        reply: oneshot::Sender<Result<Vec<ProbeReport>, Denied>>,
+    },
+    /// Read usage if the last reading is older than a second.
+    Sample {
+        /// Told once the snapshot holds fresh usage.
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// What doors hold. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    /// The published status; usage is as of the last reading.
+    pub snapshot: watch::Receiver<Arc<Status>>,
+    /// When usage was last read.
+    pub sampled: watch::Receiver<Now>,
+    /// Requests to the loop: bounded; when full the caller is refused with `Unavailable`.
+    pub requests: mpsc::Sender<Request>,
+    /// The timeline as it happens: bounded; a slow reader is told how many it lost.
+    pub events: broadcast::Sender<Arc<EventRecord>>,
+    /// Reads what children wrote.
+    pub logs: crate::logs::read::Reader,
+    /// Told whenever a log file grew.
+    pub log_progress: watch::Receiver<u64>,
+    /// Reads events and runs of the past.
+    pub history: crate::history::query::Reader,
+    /// The clock, handed in so that no door has one of its own.
+    pub clock: fn() -> Now,
+}
+
+/// How old a usage reading may be before a look takes a new one.
+const FRESH: Duration = Duration::from_secs(1);
+
+impl Handle {
+    /// The status now: usage at most a second old, times computed for this instant.
+    pub async fn status(&self) -> Status {
+        if (self.clock)().moment.since(self.sampled.borrow().moment) > FRESH {
+            let (reply, done) = oneshot::channel();
+            if self.requests.try_send(Request::Sample { reply }).is_ok() {
+                // A loop that is going down does not answer; the last snapshot still holds.
+                let _ = done.await;
+            }
+        }
+        let mut status = Status::clone(&self.snapshot.borrow());
+        let now = (self.clock)().moment;
+        for instance in status.services.iter_mut().flat_map(|service| &mut service.instances) {
+            instance.uptime_ms = instance.running_since.map(|since| crate::model::units::millis(now.since(since)));
+            instance.next_attempt_in_ms =
+                instance.next_attempt_at.map(|at| crate::model::units::millis(at.since(now)));
+        }
+        status
+    }
+
+    /// Asks the core and waits for its answer.
+    ///
+    /// # Errors
+    /// [`Denied`] when it is refused, not fulfilled in time, or everup is stopping.
+    pub async fn ask(&self, command: Command, wait: Option<Duration>, by: Caller) -> Result<Outcome, Denied> {
+        self.send(|reply| Request::Ask { command, wait, by, reply }).await?
+    }
+
+    /// Applies the file.
+    ///
+    /// # Errors
+    /// [`Denied`] with `ConfigInvalid` and the diagnostics when the file is not valid; as [`Handle::ask`] otherwise.
+    pub async fn up(
+        &self,
+        config: Option<PathBuf>,
+        start: Vec<crate::model::names::ServiceName>,
+        dry_run: bool,
+        wait: Option<Duration>,
+        by: Caller,
+    ) -> Result<Outcome, Denied> {
+        self.send(|reply| Request::Up { config, start, dry_run, wait, by, reply }).await?
+    }
+
+    /// Runs the probes of a service once, now.
+    ///
+    /// # Errors
+    /// [`Denied`] when there is no such service or nothing of it runs.
+    pub async fn probe(&self, target: Target) -> Result<Vec<ProbeReport>, Denied> {
+        self.send(|reply| Request::Probe { target, reply }).await?
+    }
+
+    async fn send<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Denied> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send(request(reply)).map_err(|_| unavailable("too many requests wait already"))?;
+        answer.await.map_err(|_| unavailable("everup is stopping"))
+    }
+}
+
+fn unavailable(message: &str) -> Denied {
+    Denied { code: DeniedCode::Unavailable, message: message.to_owned(), hint: Some("try again in a moment".to_owned()) }
+}

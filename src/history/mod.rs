@@ -1,0 +1,2 @@
+//! Remembers.
+pub mod query;

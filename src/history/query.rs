@@ -1,0 +1,4 @@
+//! Query.
+/// Reads events and runs.
+#[derive(Clone, Debug)]
+pub struct Reader;

@@ -1,0 +1,2 @@
+//! Keeps what children say.
+pub mod read;

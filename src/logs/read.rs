@@ -1,0 +1,4 @@
+//! Reads.
+/// Reads what children wrote.
+#[derive(Clone, Debug)]
+pub struct Reader;

@@ -1,0 +1,74 @@
+//! A text in which only what differs between instances is still open.
+
+use std::fmt;
+
+/// What a [`Template`] is filled from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// The instance's number, from 1.
+    pub index: u32,
+    /// The instance's port, where the service has one.
+    pub port: Option<u16>,
+}
+
+/// One piece of a [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// As it is.
+    Text(String),
+    /// `${PORT}` of the instance.
+    Port,
+    /// `${INDEX}` of the instance.
+    Index,
+}
+
+/// A text with `${PORT}` and `${INDEX}` left to fill in per instance; everything else is already expanded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Template(Vec<Part>);
+
+impl Template {
+    /// From pieces.
+    pub fn new(parts: Vec<Part>) -> Self {
+        Self(parts)
+    }
+
+    /// A text with nothing left open.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self(vec![Part::Text(text.into())])
+    }
+
+    /// The pieces.
+    pub fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    /// The text for one instance. `${PORT}` of a service without `port` is refused when the file is read,
+    /// so nothing stands in for it here.
+    pub fn render(&self, slots: Slots) -> String {
+        self.0
+            .iter()
+            .map(|part| match part {
+                Part::Text(text) => text.clone(),
+                Part::Port => slots.port.map(|port| port.to_string()).unwrap_or_default(),
+                Part::Index => slots.index.to_string(),
+            })
+            .collect()
+    }
+}
+
+/// With `${PORT}` and `${INDEX}` where they are still open.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Port => f.write_str("${PORT}"),
+            Part::Index => f.write_str("${INDEX}"),
+        })
+    }
+}
+
+impl serde::Serialize for Template {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
