@@ -28,7 +28,8 @@ pub(crate) struct Service {
 /// A restart of several instances, one at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Roll {
-    pub(crate) queue: VecDeque<u32>,
+    /// Those to come, each with the run it must leave behind.
+    pub(crate) queue: VecDeque<(u32, Run)>,
     /// The instance whose turn it is, and the run it must leave behind.
     pub(crate) current: Option<(u32, Run)>,
     pub(crate) why: Explained,
@@ -184,9 +185,9 @@ impl Service {
 
     /// Has `queue` restarted one at a time. One whose turn it is already is waited for; those queued before keep their
     /// place unless they are queued anew.
-    pub(crate) fn enroll(&mut self, queue: Vec<u32>, why: &Explained) {
+    pub(crate) fn enroll(&mut self, queue: Vec<(u32, Run)>, why: &Explained) {
         let roll = self.roll.get_or_insert_with(|| Roll { queue: VecDeque::new(), current: None, why: why.clone() });
-        roll.queue.retain(|index| !queue.contains(index));
+        roll.queue.retain(|(known, _)| queue.iter().all(|(index, _)| index != known));
         roll.queue.extend(queue);
         roll.why = why.clone();
     }
@@ -211,14 +212,16 @@ impl Service {
             }
             return false;
         }
-        let Some(index) = roll.queue.pop_front() else {
+        let Some((index, left)) = roll.queue.pop_front() else {
             self.roll = None;
             return true;
         };
         let why = roll.why.clone();
         if let Some(instance) = self.instances.get_mut(&index) {
-            if instance.desired == Desired::Up && !instance.retiring {
-                roll.current = Some((index, instance.run));
+            // One that has begun anew meanwhile has left that run behind already; its turn lasts until it is ready.
+            let wanted = instance.desired == Desired::Up && !instance.retiring;
+            roll.current = wanted.then_some((index, left));
+            if wanted && instance.run <= left {
                 instance.again(why, cx);
             }
         }

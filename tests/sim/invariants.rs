@@ -49,6 +49,8 @@ pub(crate) struct Step<'a> {
 /// A request on its way.
 struct Open {
     command: Command,
+    /// Whom it names.
+    ids: Vec<InstanceId>,
     until: Option<u64>,
     abandoned: bool,
 }
@@ -86,6 +88,8 @@ pub(crate) struct Watch {
     restarts: BTreeMap<InstanceId, Restarts>,
     turns: BTreeMap<ServiceName, (InstanceId, Run, u64)>,
     completed: BTreeSet<InstanceId>,
+    /// How many instances each service is to have.
+    counts: BTreeMap<ServiceName, u32>,
     counted: BTreeMap<InstanceId, u64>,
     exits: u32,
     pub(crate) shutting_down: bool,
@@ -94,8 +98,10 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(shutdown_budget: Option<Duration>) -> Self {
-        Self { budget_until: shutdown_budget.map(|b| u64::try_from(b.as_millis()).unwrap()), ..Self::default() }
+    pub(crate) fn new(plan: &Plan, shutdown_budget: Option<Duration>) -> Self {
+        let counts = plan.services.iter().map(|service| (service.name.clone(), service.instances)).collect();
+        Self {
+            counts, budget_until: shutdown_budget.map(|b| u64::try_from(b.as_millis()).unwrap()), ..Self::default() }
     }
 
     pub(crate) fn exited(&self) -> bool {
@@ -104,6 +110,9 @@ impl Watch {
 
     pub(crate) fn check(&mut self, step: &Step<'_>) -> Checked {
         self.hear(step)?;
+        if step.core.is_ending() {
+            self.begin_shutdown(step);
+        }
         for action in step.actions {
             self.s01_one_live_copy(step, action)?;
             self.s10_no_spawn_while_unwanted(step, action)?;
@@ -140,8 +149,23 @@ impl Watch {
             match event {
                 Event::Asked { id, command, wait, .. } => {
                     let until = wait.map(|wait| step.now + u64::try_from(wait.as_millis()).unwrap());
-                    self.open.insert(*id, Open { command: command.clone(), until, abandoned: false });
-                    self.hear_command(command, step);
+                    let ids = match command {
+                        Command::Start(targets) | Command::Stop(targets) | Command::Restart { targets, .. } => {
+                            self.ids(targets).unwrap_or_default()
+                        }
+                        _ => vec![],
+                    };
+                    self.open.insert(*id, Open { command: command.clone(), ids, until, abandoned: false });
+                    // What is refused wishes nothing.
+                    let refused = step.actions.iter().any(|action| match action {
+                        Action::Answer { id: answered, result: Err(denied) } => {
+                            answered == id && !matches!(denied.code, DeniedCode::Failed | DeniedCode::TimedOut)
+                        }
+                        _ => false,
+                    });
+                    if !refused {
+                        self.hear_command(command, step);
+                    }
                 }
                 Event::Abandoned { id } => {
                     if let Some(open) = self.open.get_mut(id) {
@@ -195,7 +219,7 @@ impl Watch {
         }
         match command {
             Command::Start(targets) | Command::Restart { targets, .. } => {
-                if let Some(ids) = ids(targets, step.before) {
+                if let Some(ids) = self.ids(targets) {
                     for id in with_needs(&ids, step.core.plan()) {
                         self.restarts.entry(id.clone()).or_default().forget();
                         self.completed.remove(&id);
@@ -208,7 +232,7 @@ impl Watch {
                 }
             }
             Command::Stop(targets) => {
-                for id in ids(targets, step.before).into_iter().flatten() {
+                for id in self.ids(targets).into_iter().flatten() {
                     self.restarts.entry(id.clone()).or_default().forgive();
                     self.wishes.insert(id, Desired::Down);
                 }
@@ -218,6 +242,12 @@ impl Watch {
                 self.forced |= force;
             }
             Command::Apply { dry_run: false, .. } | Command::Scale { .. } | Command::Interrupt { .. } => {
+                if let Command::Apply { plan, .. } = command {
+                    self.counts = plan.services.iter().map(|s| (s.name.clone(), s.instances)).collect();
+                }
+                if let Command::Scale { service, instances } = command {
+                    self.counts.insert(service.clone(), *instances);
+                }
                 // What these wish is checked where they are taken; they end what was wished before.
                 self.wishes.clear();
                 self.completed.clear();
@@ -225,6 +255,17 @@ impl Watch {
             }
             Command::Apply { dry_run: true, .. } | Command::Signal { .. } => {}
         }
+    }
+
+    /// The instances that `targets` name.
+    fn ids(&self, targets: &[Target]) -> Option<Vec<InstanceId>> {
+        let mut found = vec![];
+        for target in targets {
+            let count = *self.counts.get(&target.service)?;
+            let named = (1..=count).filter(|index| target.index.is_none_or(|wanted| wanted == *index));
+            found.extend(named.map(|index| InstanceId { service: target.service.clone(), index }));
+        }
+        Some(found)
     }
 
     fn begin_shutdown(&mut self, step: &Step<'_>) {
@@ -287,10 +328,7 @@ impl Watch {
                     seen.plan = Some(plan);
                 });
             }
-            Action::Dismiss { instance, run } => self.seen(instance, *run, |seen| {
-                seen.asked.clear();
-                seen.fails.clear();
-            }),
+            Action::Dismiss { instance, run } => self.seen(instance, *run, |seen| seen.asked.clear()),
             Action::EndTree { instance, run } => self.seen(instance, *run, |seen| match &mut seen.stopping {
                 Some(stopping) => stopping.killed = true,
                 None => seen.stopping = Some(Stopping { begun: step.now, late: 0, killed: true }),
@@ -436,7 +474,8 @@ impl Watch {
     /// S39: a completed task is not run again by itself.
     fn s39_a_completed_task_rests(&self, _step: &Step<'_>, fact: &Fact) -> Checked {
         let Some(id) = id_of(fact) else { return Ok(()) };
-        let again = fact.event == EventWord::Starting && self.completed.contains(&id);
+        let unasked = !matches!(fact.cause, Some(Cause::User | Cause::Config));
+        let again = fact.event == EventWord::Starting && unasked && self.completed.contains(&id);
         ensure(!again, "S39 a completed task runs once", || format!("{id} starts again unasked"))
     }
 
@@ -449,7 +488,7 @@ impl Watch {
         let Some((other, _, since)) = self.turns.get(&id.service).filter(|(other, _, _)| *other != id) else {
             return Ok(());
         };
-        let Some(status) = find(step.before, other) else { return Ok(()) };
+        let Some(status) = find(step.after, other) else { return Ok(()) };
         let waits = status.desired == Desired::Up
             && !matches!(status.state, State::Stopped | State::Failed | State::Exited)
             && status.uptime_ms.is_none_or(|up| up < 1_000);
@@ -466,7 +505,15 @@ impl Watch {
             Action::Record(fact) => matches!(fact.event, EventWord::Ready | EventWord::Completed),
             _ => false,
         });
-        self.restarts.entry(id).or_default().check(&plan, fact, step.now, rose)
+        let restarts = self.restarts.entry(id).or_default();
+        let checked = restarts.check(&plan, fact, step.now, rose);
+        // Where people and news came together, their order cannot be told from the timeline.
+        let asked = step.events.len() > 1 && step.events.iter().any(|event| matches!(event, Event::Asked { .. }));
+        if asked {
+            restarts.forget();
+            return Ok(());
+        }
+        checked
     }
 
     fn plan(&self, id: &InstanceId) -> Option<Arc<ServicePlan>> {
@@ -486,16 +533,16 @@ impl Watch {
         }
         let state = |id: &InstanceId| find(step.after, id);
         match &open.command {
-            Command::Stop(targets) => {
-                for id in ids(targets, step.after).into_iter().flatten() {
-                    let alive = step.kernel.alive(&id).next().is_some();
+            Command::Stop(_) => {
+                for id in &open.ids {
+                    let alive = step.kernel.alive(id).next().is_some();
                     ensure(!alive, "S31 stopped means gone", || format!("{id} is alive when its stop is answered"))?;
                 }
                 Ok(())
             }
-            Command::Start(targets) | Command::Restart { targets, .. } => {
-                for id in ids(targets, step.after).into_iter().flatten() {
-                    let ready = state(&id).is_none_or(|status| status.ready);
+            Command::Start(_) | Command::Restart { .. } => {
+                for id in &open.ids {
+                    let ready = state(id).is_none_or(|status| status.ready);
                     ensure(ready, "S31 started means ready", || {
                         format!("{id} is not ready when its start is answered")
                     })?;
@@ -540,9 +587,6 @@ impl Watch {
 
     /// S12: the last wish of a person stands.
     fn s12_the_last_wish_wins(&mut self, step: &Step<'_>) -> Checked {
-        if step.actions.iter().any(|action| matches!(action, Action::Record(fact) if fact.cause == Some(Cause::Dependency) && fact.event == EventWord::Stopping)) {
-            return Ok(());
-        }
         for (id, wish) in &self.wishes {
             let Some(status) = find(step.after, id) else { continue };
             ensure(self.shutting_down || status.desired == *wish, "S12 the last wish wins", || {
@@ -558,7 +602,13 @@ impl Watch {
         if self.shutting_down {
             return Ok(());
         }
-        for id in ids(targets, step.after).into_iter().flatten() {
+        let refused = step.actions.iter().any(|action| match action {
+            Action::Answer { result: Err(denied), .. } => {
+                matches!(denied.code, DeniedCode::NoSuchService | DeniedCode::Conflict)
+            }
+            _ => false,
+        });
+        for id in self.ids(targets).into_iter().flatten().filter(|_| !refused) {
             let Some(status) = find(step.after, &id) else { continue };
             let held_back = status.state == State::Backoff
                 || (status.state == State::Failed && status.cause != Some(Cause::Dependency))
@@ -567,7 +617,8 @@ impl Watch {
         }
         let refused = step.actions.iter().any(|action| match action {
             Action::Answer { result: Err(denied), .. } => {
-                !matches!(denied.code, DeniedCode::NoSuchService | DeniedCode::Failed | DeniedCode::TimedOut)
+                let excusable = [DeniedCode::NoSuchService, DeniedCode::Conflict, DeniedCode::Failed, DeniedCode::TimedOut];
+                !excusable.contains(&denied.code)
             }
             _ => false,
         });
@@ -623,7 +674,10 @@ impl Watch {
             };
             let removed = plan.service(&service.name).is_none();
             let named = with_named(start, plan).contains(&service.name);
-            ensure(!held(step.before) || held(step.after) || removed || named, "a hold outlives a new plan", || {
+            let scaled = step.after.iter().find(|other| other.name == service.name).is_none_or(|other| {
+                other.instances.len() != service.instances.len() || other.instances.len() > 1
+            });
+            ensure(!held(step.before) || held(step.after) || removed || named || scaled, "a hold outlives a new plan", || {
                 service.name.to_string()
             })?;
         }
@@ -705,7 +759,8 @@ impl Watch {
                 continue;
             }
             let cleaning = seen.ended && step.kernel.alive(id).next().is_none();
-            let timeout = u64::try_from(plan.stop.timeout.as_millis()).unwrap();
+            let now = plan_of(step.core.plan(), &id.service).map_or(Duration::ZERO, |plan| plan.stop.timeout);
+            let timeout = u64::try_from(plan.stop.timeout.max(now).as_millis()).unwrap();
             let late = seen.late - stopping.late;
             let limit = timeout * if seen.extended { 10 } else { 1 } + late + if late > 0 { 11_000 } else { 0 };
             ensure(cleaning || step.now <= stopping.begun + limit, "S38 stops end in time", || {
@@ -714,17 +769,6 @@ impl Watch {
         }
         Ok(())
     }
-}
-
-/// The instances that `targets` name; none when one of them does not exist.
-pub(crate) fn ids(targets: &[Target], all: &[ServiceStatus]) -> Option<Vec<InstanceId>> {
-    let mut found = vec![];
-    for target in targets {
-        let service = all.iter().find(|service| service.name == target.service)?;
-        let named = service.instances.iter().filter(|i| target.index.is_none_or(|index| index == i.index));
-        found.extend(named.map(|i| InstanceId { service: service.name.clone(), index: i.index }));
-    }
-    Some(found)
 }
 
 fn with_named(start: &[ServiceName], plan: &Plan) -> BTreeSet<ServiceName> {

@@ -68,6 +68,7 @@ pub(crate) fn run(seed: u64, options: Options) -> Report {
     let only: Vec<ServiceName> = if dice.percent(10) { vec![plan.services[0].name.clone()] } else { vec![] };
     let core = Supervisor::new(plan, seeds, &only);
     let statuses = core.statuses(Moment(now));
+    let watch = Watch::new(core.plan(), shutdown_budget);
     let mut world = World {
         dice,
         wall: Dice::new(seed ^ 0xABCD),
@@ -75,7 +76,7 @@ pub(crate) fn run(seed: u64, options: Options) -> Report {
         now,
         core,
         kernel: Kernel::default(),
-        watch: Watch::new(shutdown_budget),
+        watch,
         statuses,
         requests: 0,
         waiting: vec![],

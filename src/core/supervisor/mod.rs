@@ -149,6 +149,11 @@ impl Supervisor {
         &self.plan
     }
 
+    /// Whether everything is being stopped, for good.
+    pub fn is_ending(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
     /// Pieces of news dropped because they were about a run that is over.
     pub fn stale(&self) -> u64 {
         self.stale

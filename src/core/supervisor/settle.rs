@@ -22,12 +22,13 @@ impl Supervisor {
             let moved = if self.shutdown.is_some() {
                 self.advance_shutdown(now, out)
             } else {
+                // What goes, goes first: nothing is started on ground that is just giving way.
+                let ending = self.notice_exit(now);
                 let retired = self.retire(now, out);
                 let left = self.let_go(false, now, out);
-                let started = self.start_waiting(now, out);
                 let mended = self.heal_and_roll(now, out);
-                let ending = self.notice_exit(now);
-                retired || left || started || mended || ending
+                let started = !ending && self.start_waiting(now, out);
+                ending || retired || left || mended || started
             };
             if !moved {
                 break;
@@ -38,22 +39,15 @@ impl Supervisor {
     /// Starts what waits and has what it needs; fails what needs something that failed.
     fn start_waiting(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
         self.wake_dependents();
-        let mut moved = false;
         let waiting: Vec<InstanceId> =
             self.instances().filter(|instance| waits(instance)).map(|instance| instance.id.clone()).collect();
+        let mut met = vec![];
+        let mut moved = false;
         for id in waiting {
             let standing = self.standing_of(&id.service);
-            let Some(service) = self.services.get_mut(&id.service) else { continue };
-            let plan = service.plan.clone();
-            let Some(instance) = service.instances.get_mut(&id.index) else { continue };
+            let Some(instance) = self.instance_mut(&id) else { continue };
             match standing {
-                Standing::Met => {
-                    instance.plan = plan;
-                    let mut cx = Self::context(&mut self.dice, &mut self.budget, now, out);
-                    instance.begin(&mut cx);
-                    self.runs.insert(id, instance.run);
-                    moved = true;
-                }
+                Standing::Met => met.push(id),
                 Standing::Pending(whom) => {
                     if matches!(instance.phase, Phase::Failed) {
                         instance.phase = Phase::Waiting;
@@ -63,24 +57,25 @@ impl Supervisor {
                     instance.reason = Some(format!("waits for {whom}"));
                 }
                 Standing::Broken(whom) => {
-                    instance.reason = Some(format!("needs {whom}"));
-                    if matches!(instance.phase, Phase::Waiting) {
-                        instance.phase = Phase::Failed;
-                        instance.cause = Some(Cause::Dependency);
-                        out.push(Action::Record(Fact {
-                            cause: Some(Cause::Dependency),
-                            certainty: Some(Certainty::Certain),
-                            message: instance.reason.clone(),
-                            evidence: instance.reason.iter().cloned().collect(),
-                            then: Some("starts once what it needs is back".to_owned()),
-                            ..instance.fact(EventWord::Failed)
-                        }));
-                        moved = true;
-                    }
+                    moved |= matches!(instance.phase, Phase::Waiting);
+                    instance.fail_for_need(&whom, out);
                 }
             }
         }
-        moved
+        // A failure may be the end of everup; then nothing is to be started any more.
+        if moved {
+            return true;
+        }
+        for id in &met {
+            let Some(service) = self.services.get_mut(&id.service) else { continue };
+            let plan = service.plan.clone();
+            let Some(instance) = service.instances.get_mut(&id.index) else { continue };
+            instance.plan = plan;
+            let mut cx = Self::context(&mut self.dice, &mut self.budget, now, out);
+            instance.begin(&mut cx);
+            self.runs.insert(id.clone(), instance.run);
+        }
+        !met.is_empty()
     }
 
     /// How everything that `name` needs stands, the worst first.
@@ -127,7 +122,10 @@ impl Supervisor {
         for service in self.services.values_mut() {
             let mut cx = Self::context(&mut self.dice, &mut self.budget, now, out);
             moved |= service.heal(&mut cx);
-            moved |= service.advance_roll(&mut cx);
+            // At once to its next step, so that nothing is started beside an instance that is about to go.
+            while service.advance_roll(&mut cx) {
+                moved = true;
+            }
         }
         moved
     }
@@ -181,6 +179,27 @@ impl Supervisor {
             }
         }
         moved
+    }
+}
+
+impl Instance {
+    /// It waits in vain for `whom`.
+    fn fail_for_need(&mut self, whom: &str, out: &mut Vec<Action>) {
+        let reason = format!("needs {whom}");
+        self.reason = Some(reason.clone());
+        if !matches!(self.phase, Phase::Waiting) {
+            return;
+        }
+        self.phase = Phase::Failed;
+        self.cause = Some(Cause::Dependency);
+        out.push(Action::Record(Fact {
+            cause: Some(Cause::Dependency),
+            certainty: Some(Certainty::Certain),
+            message: Some(reason.clone()),
+            evidence: vec![reason],
+            then: Some("starts once what it needs is back".to_owned()),
+            ..self.fact(EventWord::Failed)
+        }));
     }
 }
 
