@@ -97,7 +97,8 @@ impl Service {
     /// How `need` of this service stands.
     pub(crate) fn standing(&self, need: Need) -> Standing {
         let met = |instance: &Instance| match need.until {
-            Until::Started => instance.is_started() || instance.is_ready() || instance.is_completed(),
+            _ if instance.leaving.is_some() => false,
+            Until::Started => instance.is_started() || instance.is_completed(),
             Until::Ready => instance.is_ready(),
             Until::Completed => instance.is_completed(),
         };
@@ -113,6 +114,7 @@ impl Service {
         let label = missing.label();
         let standing = match (&missing.phase, need.until) {
             (Phase::Failed, _) => Standing::Broken(format!("{label} failed{}", in_brackets(missing))),
+            _ if missing.leaving.is_some() => Standing::Pending(format!("{label} (about to stop)")),
             (Phase::Exited { .. }, _) => Standing::Broken(format!("{label} has ended{}", in_brackets(missing))),
             (Phase::Stopped, _) if missing.desired == Desired::Down => {
                 let by = missing.held.as_ref().map(|held| format!(" by {}", held.by)).unwrap_or_default();

@@ -143,6 +143,19 @@ impl Watch {
         self.requests_are_answered_in_time(step)
     }
 
+    /// The checks for a step in which nothing was decided but to ask.
+    pub(crate) fn glance(&mut self, step: &Step<'_>) -> Checked {
+        self.hear(step)?;
+        for action in step.actions {
+            self.s16_asked_only_when_open(step, action)?;
+            self.s17_one_question_at_a_time(step, action)?;
+            self.note_action(step, action);
+        }
+        self.s37_deadlines(step)?;
+        self.s38_stops_end_in_time(step)?;
+        self.requests_are_answered_in_time(step)
+    }
+
     /// Takes in what was told to the core.
     fn hear(&mut self, step: &Step<'_>) -> Checked {
         for event in step.events {
@@ -243,6 +256,8 @@ impl Watch {
             }
             Command::Apply { dry_run: false, .. } | Command::Scale { .. } | Command::Interrupt { .. } => {
                 if let Command::Apply { plan, .. } = command {
+                    // Another plan's gate does not close behind what runs already.
+                    self.runs.values_mut().for_each(|(_, seen)| seen.gate_open = true);
                     self.counts = plan.services.iter().map(|s| (s.name.clone(), s.instances)).collect();
                 }
                 if let Command::Scale { service, instances } = command {
@@ -722,6 +737,9 @@ impl Watch {
                 ensure(i.restarts >= before, "S34 counters never fall", || id.to_string())?;
                 present.insert(id);
             }
+        }
+        if self.counted.len() == present.len() {
+            return Ok(());
         }
         // An instance that is forgotten begins to count anew when it comes again.
         self.counted.retain(|id, _| present.contains(id));

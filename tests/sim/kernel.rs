@@ -173,7 +173,7 @@ impl Kernel {
                 if !hung {
                     self.tell(dice, at, &life, Event::Notified { instance, run, notice: Notice::Watchdog });
                 }
-                let every = u64::try_from(within.as_millis() / 3).unwrap().max(1);
+                let every = u64::try_from(within.as_millis() * 3 / 5).unwrap().max(1);
                 self.at(at + every, Due::Pings(life));
             }
             Due::News(_) => {}

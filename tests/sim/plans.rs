@@ -26,7 +26,7 @@ pub(crate) fn name(index: usize) -> ServiceName {
 }
 
 pub(crate) fn project(dice: &mut Dice) -> Arc<Plan> {
-    let count = usize::try_from(dice.between(1, 5)).unwrap();
+    let count = usize::try_from(dice.between(1, 4)).unwrap();
     let mut services: Vec<Arc<ServicePlan>> = vec![];
     for index in 0..count {
         services.push(Arc::new(service(dice, index, &services)));
@@ -108,7 +108,7 @@ fn service(dice: &mut Dice, index: usize, earlier: &[Arc<ServicePlan>]) -> Servi
         command: vec![Template::text("app")],
         cwd: PathBuf::from("/"),
         env: BTreeMap::new(),
-        instances: if dice.percent(70) { 1 } else { u32::try_from(dice.between(2, 3)).unwrap() },
+        instances: if dice.percent(75) { 1 } else { u32::try_from(dice.between(2, 3)).unwrap() },
         port: None,
         enabled: dice.percent(95),
         needs,
@@ -129,7 +129,7 @@ fn service(dice: &mut Dice, index: usize, earlier: &[Arc<ServicePlan>]) -> Servi
             after_ready: dice.percent(12).then(|| vec![Template::text("ready")]),
             after_end: dice.percent(12).then(|| vec![Template::text("after")]),
         },
-        watchdog: dice.percent(15).then(|| ms(dice, &[600, 1_000, 5_000, 30_000])),
+        watchdog: dice.percent(12).then(|| ms(dice, &[1_000, 5_000, 30_000])),
         logs: LogsPlan { to: LogsTo::None, max_size: 1 << 20, keep: 1, terminal: false },
     }
 }

@@ -17,28 +17,45 @@ impl Supervisor {
     pub(super) fn settle(&mut self, now: Now, out: &mut Vec<Action>) {
         // Each round moves at least one instance one phase on, and phases within a moment form no circle; the bound
         // only keeps a mistake here from becoming a hang.
-        let rounds = 4 + 4 * self.instances().count();
-        for _ in 0..rounds {
+        for round in 0.. {
+            let census = self.census();
             let moved = if self.shutdown.is_some() {
                 self.advance_shutdown(now, out)
             } else {
                 // What goes, goes first: nothing is started on ground that is just giving way.
-                let ending = self.notice_exit(now);
-                let retired = self.retire(now, out);
-                let left = self.let_go(false, now, out);
-                let mended = self.heal_and_roll(now, out);
-                let started = !ending && self.start_waiting(now, out);
-                ending || retired || left || mended || started
+                self.notice_exit(now) || {
+                    let retired = census.retiring && self.retire(now, out);
+                    let left = (retired || census.leaving) && self.let_go(false, now, out);
+                    let mended = census.changing && self.heal_and_roll(now, out);
+                    self.wake_dependents();
+                    let started = self.start_waiting(now, out);
+                    retired || left || mended || started
+                }
             };
-            if !moved {
+            if !moved || round > 4 + 4 * census.instances {
                 break;
             }
         }
     }
 
+    /// One look at everything, so that what nobody waits for costs nothing.
+    fn census(&self) -> Census {
+        let mut census = Census::default();
+        for service in self.services.values() {
+            census.changing |= service.roll.is_some();
+            census.retiring |= service.retiring;
+            for instance in service.instances.values() {
+                census.instances += 1;
+                census.retiring |= instance.retiring;
+                census.leaving |= instance.leaving.is_some();
+                census.changing |= instance.waits_to_heal.is_some();
+            }
+        }
+        census
+    }
+
     /// Starts what waits and has what it needs; fails what needs something that failed.
     fn start_waiting(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
-        self.wake_dependents();
         let waiting: Vec<InstanceId> =
             self.instances().filter(|instance| waits(instance)).map(|instance| instance.id.clone()).collect();
         let mut met = vec![];
@@ -106,6 +123,9 @@ impl Supervisor {
             }
             service.was_ready = ready;
         }
+        if risen.is_empty() {
+            return;
+        }
         for service in self.services.values_mut() {
             if risen.iter().any(|name| service.plan.needs.contains_key(name)) {
                 for instance in service.instances.values_mut() {
@@ -134,9 +154,6 @@ impl Supervisor {
     fn retire(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
         let mut moved = false;
         for service in self.services.values_mut() {
-            if !service.instances.values().any(|instance| instance.retiring) {
-                continue;
-            }
             for instance in service.instances.values_mut().filter(|i| i.retiring && i.desired == Desired::Up) {
                 let why = Explained {
                     cause: Cause::Config,
@@ -159,9 +176,6 @@ impl Supervisor {
     /// Ends what is not wanted any more, unless something that needs it is on its way out too and still there: that goes
     /// first. With `all` nobody waits. Returns whether anything moved.
     pub(super) fn let_go(&mut self, all: bool, now: Now, out: &mut Vec<Action>) -> bool {
-        if !self.instances().any(|instance| instance.leaving.is_some()) {
-            return false;
-        }
         let needed: BTreeSet<ServiceName> = self
             .services
             .values()
@@ -206,6 +220,18 @@ impl Instance {
 /// On its way out, and still there. Nobody waits for what even SIGKILL does not end.
 fn is_departing(instance: &Instance) -> bool {
     instance.desired == Desired::Down && !instance.is_gone() && !instance.unkillable
+}
+
+/// What there is to settle.
+#[derive(Debug, Default)]
+struct Census {
+    instances: usize,
+    /// Something is in no plan any more.
+    retiring: bool,
+    /// Something waits for those that need it to go.
+    leaving: bool,
+    /// Something is to be restarted when its turn comes.
+    changing: bool,
 }
 
 /// Whether `instance` may start as soon as what it needs is there.
