@@ -149,21 +149,7 @@ impl Service {
 
     /// The state of the instance that most needs attention.
     pub(crate) fn state(&self) -> State {
-        const URGENCY: [State; 9] = [
-            State::Failed,
-            State::Backoff,
-            State::Stopping,
-            State::Reloading,
-            State::Starting,
-            State::Waiting,
-            State::Running,
-            State::Exited,
-            State::Stopped,
-        ];
-        URGENCY
-            .into_iter()
-            .find(|state| self.instances.values().any(|instance| instance.state() == *state))
-            .unwrap_or(State::Stopped)
+        self.instances.values().map(Instance::state).min_by_key(|state| urgency(*state)).unwrap_or(State::Stopped)
     }
 
     /// Restarts those of its instances whose turn has come. Returns whether anything moved.
@@ -238,6 +224,21 @@ impl Instance {
         let Some(sick) = self.healing.filter(|_| self.desired == Desired::Up && !self.is_over()) else { return false };
         let limit = self.plan.health.probes().iter().map(|(_, probe)| probe.start_timeout).max().unwrap_or_default();
         !self.live().is_some_and(|live| live.run > sick && now.since(live.since.moment) >= limit)
+    }
+}
+
+/// The smaller, the more attention it needs.
+fn urgency(state: State) -> u8 {
+    match state {
+        State::Failed => 0,
+        State::Backoff => 1,
+        State::Stopping => 2,
+        State::Reloading => 3,
+        State::Starting => 4,
+        State::Waiting => 5,
+        State::Running => 6,
+        State::Exited => 7,
+        State::Stopped => 8,
     }
 }
 
