@@ -69,6 +69,8 @@ struct Seen {
     /// Time everup was late since the run began.
     late: u64,
     extended: bool,
+    /// The longest stop timeout it has had.
+    stop_timeout: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -132,6 +134,10 @@ impl Watch {
             }
             self.note_action(step, action);
         }
+        self.turns.retain(|_, (id, _, _)| {
+            let over = |status: View| matches!(status.state, State::Stopped | State::Failed | State::Exited);
+            !find(step.after, id).is_none_or(over)
+        });
         self.s12_the_last_wish_wins(step)?;
         self.s13_a_persons_start_is_not_held_back(step)?;
         self.s20_once_per_step(step)?;
@@ -257,7 +263,11 @@ impl Watch {
             Command::Apply { dry_run: false, .. } | Command::Scale { .. } | Command::Interrupt { .. } => {
                 if let Command::Apply { plan, .. } = command {
                     // Another plan's gate does not close behind what runs already.
-                    self.runs.values_mut().for_each(|(_, seen)| seen.gate_open = true);
+                    for (id, (_, seen)) in &mut self.runs {
+                        seen.gate_open = true;
+                        let new = plan.service(&id.service).map_or(Duration::ZERO, |plan| plan.stop.timeout);
+                        seen.stop_timeout = seen.stop_timeout.max(new);
+                    }
                     self.counts = plan.services.iter().map(|s| (s.name.clone(), s.instances)).collect();
                 }
                 if let Command::Scale { service, instances } = command {
@@ -368,7 +378,8 @@ impl Watch {
     /// S10: nothing is started that nobody wants.
     fn s10_no_spawn_while_unwanted(&self, step: &Step<'_>, action: &Action) -> Checked {
         let Action::Spawn { instance, .. } = action else { return Ok(()) };
-        let asked = step.events.len() > 1 && step.events.iter().any(|event| matches!(event, Event::Asked { .. }));
+        // Several pieces of news may start something and take it back.
+        let asked = step.events.len() > 1;
         let desired = find(step.after, instance).map(|status| status.desired);
         ensure(asked || desired == Some(Desired::Up), "S10 no spawn while not wanted", || {
             format!("{instance} is spawned while desired is {desired:?}")
@@ -515,13 +526,23 @@ impl Watch {
     /// S5, S6, S14: backoff, forgiveness, limit.
     fn s05_s06_s14_restarts(&mut self, step: &Step<'_>, fact: &Fact) -> Checked {
         let Some(id) = id_of(fact) else { return Ok(()) };
-        let Some(plan) = self.plan(&id).or_else(|| plan_of(step.core.plan(), &id.service)) else { return Ok(()) };
+        let now_planned = plan_of(step.core.plan(), &id.service);
+        let Some(plan) = self.plan(&id).or_else(|| now_planned.clone()) else { return Ok(()) };
         let rose = step.actions.iter().any(|action| match action {
             Action::Record(fact) => matches!(fact.event, EventWord::Ready | EventWord::Completed),
             _ => false,
         });
         let restarts = self.restarts.entry(id).or_default();
-        let checked = restarts.check(&plan, fact, step.now, rose);
+        let before = restarts.clone();
+        let mut checked = restarts.check(&plan, fact, step.now, rose);
+        if let (Err(_), Some(other)) = (&checked, now_planned) {
+            // A run may have taken over newer rules than it was started with.
+            let mut second = before;
+            if second.check(&other, fact, step.now, rose).is_ok() {
+                *restarts = second;
+                checked = Ok(());
+            }
+        }
         // Where people and news came together, their order cannot be told from the timeline.
         let asked = step.events.len() > 1 && step.events.iter().any(|event| matches!(event, Event::Asked { .. }));
         if asked {
@@ -777,8 +798,7 @@ impl Watch {
                 continue;
             }
             let cleaning = seen.ended && step.kernel.alive(id).next().is_none();
-            let now = plan_of(step.core.plan(), &id.service).map_or(Duration::ZERO, |plan| plan.stop.timeout);
-            let timeout = u64::try_from(plan.stop.timeout.max(now).as_millis()).unwrap();
+            let timeout = u64::try_from(plan.stop.timeout.max(seen.stop_timeout).as_millis()).unwrap();
             let late = seen.late - stopping.late;
             let limit = timeout * if seen.extended { 10 } else { 1 } + late + if late > 0 { 11_000 } else { 0 };
             ensure(cleaning || step.now <= stopping.begun + limit, "S38 stops end in time", || {

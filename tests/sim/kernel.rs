@@ -41,6 +41,7 @@ pub(crate) struct Tree {
     /// From when on its probes fail, and whether by hanging.
     sick_from: Option<u64>,
     doomed: bool,
+    unkillable: bool,
     news_at: u64,
 }
 
@@ -50,7 +51,7 @@ impl Tree {
     }
 
     pub(crate) fn is_unkillable(&self) -> bool {
-        self.temper == Temper::Unkillable
+        self.unkillable
     }
 }
 
@@ -189,6 +190,7 @@ impl Kernel {
             _ => Temper::Obeys(dice.between(0, 100)),
         };
         let tree = Tree {
+            unkillable: temper == Temper::Unkillable,
             plan,
             pid: Pid(100 + self.pids),
             main: Main::Making,
@@ -226,7 +228,7 @@ impl Kernel {
             tree.sick_from = Some(at + if dice.percent(30) { 0 } else { dice.between(0, 30_000) });
         }
         let (pid, doomed, kind) = (tree.pid, tree.doomed, tree.plan.kind);
-        let (notifies, guarded) = (tree.plan.health.uses_notify(), tree.plan.watchdog.is_some());
+        let (notifies, guarded) = (tree.plan.wants_notify(), tree.plan.watchdog.is_some());
         let (instance, run) = life.clone();
         self.tell(dice, at, life, Event::Spawned { instance: instance.clone(), run, pid });
         if doomed {
@@ -370,7 +372,7 @@ impl Kernel {
             let Some(tree) = self.trees.get_mut(&life) else { continue };
             tree.sick_from = None;
             tree.temper = Temper::Obeys(10);
-            let (doomed, notifies) = (tree.doomed, tree.plan.health.uses_notify());
+            let (doomed, notifies) = (tree.doomed, tree.plan.wants_notify());
             if tree.main == Main::Making {
                 continue;
             }

@@ -10,7 +10,7 @@ use everup::model::units::parse_duration;
 use crate::invariants::{Checked, ensure};
 
 /// One instance's restarts.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Restarts {
     /// Attempts since the last forgiveness; none while it cannot be known from outside.
     attempts: Option<u32>,
@@ -62,7 +62,10 @@ impl Restarts {
             EventWord::Unhealthy => self.unhealthy = true,
             EventWord::CrashLooping => self.looping = true,
             EventWord::Recovered => self.looping = false,
-            EventWord::Starting => return self.starts(restart, now, rose),
+            EventWord::Starting => {
+                let wished = matches!(fact.cause, Some(Cause::User | Cause::Config));
+                return self.starts(restart, now, rose, wished);
+            }
             EventWord::Ended => return self.ends(plan, fact, now),
             EventWord::Started
             | EventWord::ProbeFailed
@@ -99,9 +102,9 @@ impl Restarts {
         }
     }
 
-    fn starts(&mut self, restart: &RestartPlan, now: u64, rose: bool) -> Checked {
+    fn starts(&mut self, restart: &RestartPlan, now: u64, rose: bool, wished: bool) -> Checked {
         (self.ready, self.unhealthy, self.good_since, self.proven) = (false, false, None, false);
-        let Some((decided, slow)) = self.pending.take() else { return Ok(()) };
+        let Some((decided, slow)) = self.pending.take().filter(|_| !wished) else { return Ok(()) };
         self.when.push(now);
         if slow {
             let least = Duration::from_secs_f64(restart.slow_delay.as_secs_f64() * (1.0 - restart.jitter));
