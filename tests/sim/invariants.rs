@@ -474,7 +474,8 @@ impl Watch {
     /// S19: what is needed goes after those that need it, where both go.
     fn s19_dependents_go_first(&self, step: &Step<'_>, fact: &Fact) -> Checked {
         let for_good = matches!(fact.cause, Some(Cause::User | Cause::Config | Cause::Dependency));
-        if fact.event != EventWord::Stopping || !for_good || self.forced {
+        let mixed = step.events.len() > 1 && step.events.iter().any(|event| matches!(event, Event::Asked { .. }));
+        if fact.event != EventWord::Stopping || !for_good || self.forced || mixed {
             return Ok(());
         }
         if self.shutting_down && self.budget_until.is_some_and(|until| step.now >= until) {
