@@ -229,7 +229,18 @@ impl Health {
             Some(role) if waits(role) => Finding::GatePassed,
             Some(_) => Finding::Nothing,
             None if waits(ProbeRole::Readiness) => Finding::Passing,
+            None if matches!(plan, HealthPlan::One(probe) if probe.how == ProbeKind::Notify) => Finding::Passing,
             None => Finding::Nothing,
+        }
+    }
+
+    /// Nothing has been found so far: a line is listened for also where a run that is ready would not be asked again.
+    pub(crate) fn listen(&mut self, plan: &HealthPlan, now: Moment) {
+        for track in &mut self.tracks {
+            let listens = probe_of(plan, track.role).is_some_and(|probe| matches!(probe.how, ProbeKind::Log(_)));
+            if listens && track.next_at.is_none() {
+                track.next_at = Some(now.after(FIRST_ASK));
+            }
         }
     }
 

@@ -93,6 +93,8 @@ pub(crate) struct Watch {
     /// How many instances each service is to have.
     counts: BTreeMap<ServiceName, u32>,
     counted: BTreeMap<InstanceId, u64>,
+    /// When something last became ready.
+    last_rise: u64,
     exits: u32,
     pub(crate) shutting_down: bool,
     forced: bool,
@@ -102,8 +104,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(plan: &Plan, shutdown_budget: Option<Duration>) -> Self {
         let counts = plan.services.iter().map(|service| (service.name.clone(), service.instances)).collect();
-        Self {
-            counts, budget_until: shutdown_budget.map(|b| u64::try_from(b.as_millis()).unwrap()), ..Self::default() }
+        Self { counts, budget_until: shutdown_budget.map(|b| u64::try_from(b.as_millis()).unwrap()), ..Self::default() }
     }
 
     pub(crate) fn exited(&self) -> bool {
@@ -123,6 +124,9 @@ impl Watch {
             self.s31_answers_keep_promises(step, action)?;
             self.one_exit(step, action)?;
             if let Action::Record(fact) = action {
+                if matches!(fact.event, EventWord::Ready | EventWord::Completed) {
+                    self.last_rise = step.now;
+                }
                 self.s09_own_delay_kills_nobody(step, fact)?;
                 self.s15_s17_probe_kills_are_earned(step, fact)?;
                 self.s18_needs_hold_at_start(step, fact)?;
@@ -516,7 +520,9 @@ impl Watch {
             return Ok(());
         };
         let Some(status) = find(step.after, other) else { return Ok(()) };
+        let since_before = find(step.before, other).and_then(|status| status.uptime_ms);
         let waits = status.desired == Desired::Up
+            && since_before.is_none_or(|up| up < 1_000)
             && !matches!(status.state, State::Stopped | State::Failed | State::Exited)
             && status.uptime_ms.is_none_or(|up| up < 1_000);
         ensure(!waits, "one probe restart of a service at a time", || {
@@ -529,10 +535,7 @@ impl Watch {
         let Some(id) = id_of(fact) else { return Ok(()) };
         let now_planned = plan_of(step.core.plan(), &id.service);
         let Some(plan) = self.plan(&id).or_else(|| now_planned.clone()) else { return Ok(()) };
-        let rose = step.actions.iter().any(|action| match action {
-            Action::Record(fact) => matches!(fact.event, EventWord::Ready | EventWord::Completed),
-            _ => false,
-        });
+        let rose = self.last_rise;
         let restarts = self.restarts.entry(id).or_default();
         let before = restarts.clone();
         let mut checked = restarts.check(&plan, fact, step.now, rose);
@@ -654,7 +657,8 @@ impl Watch {
         }
         let refused = step.actions.iter().any(|action| match action {
             Action::Answer { result: Err(denied), .. } => {
-                let excusable = [DeniedCode::NoSuchService, DeniedCode::Conflict, DeniedCode::Failed, DeniedCode::TimedOut];
+                let excusable =
+                    [DeniedCode::NoSuchService, DeniedCode::Conflict, DeniedCode::Failed, DeniedCode::TimedOut];
                 !excusable.contains(&denied.code)
             }
             _ => false,
@@ -699,7 +703,12 @@ impl Watch {
                     Action::Signal { instance, .. } | Action::EndTree { instance, .. } => *instance == id,
                     _ => false,
                 });
-                let due = old.state == State::Stopping || step.late > 0;
+                // A restart one at a time may go on as another instance has become ready.
+                let rolled = step.actions.iter().any(|action| match action {
+                    Action::Record(fact) => fact.event == EventWord::Stopping && fact.cause == Some(Cause::User),
+                    _ => false,
+                });
+                let due = old.state == State::Stopping || step.late > 0 || rolled;
                 ensure(
                     due || !(kept || *dry_run) || (same && !touched),
                     "S29 what is unchanged keeps its process",
@@ -711,12 +720,16 @@ impl Watch {
             };
             let removed = plan.service(&service.name).is_none();
             let named = with_named(start, plan).contains(&service.name);
-            let scaled = step.after.iter().find(|other| other.name == service.name).is_none_or(|other| {
-                other.instances.len() != service.instances.len() || other.instances.len() > 1
-            });
-            ensure(!held(step.before) || held(step.after) || removed || named || scaled, "a hold outlives a new plan", || {
-                service.name.to_string()
-            })?;
+            let scaled = step
+                .after
+                .iter()
+                .find(|other| other.name == service.name)
+                .is_none_or(|other| other.instances.len() != service.instances.len() || other.instances.len() > 1);
+            ensure(
+                !held(step.before) || held(step.after) || removed || named || scaled,
+                "a hold outlives a new plan",
+                || service.name.to_string(),
+            )?;
         }
         Ok(())
     }

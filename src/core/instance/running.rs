@@ -257,6 +257,9 @@ impl Instance {
             Phase::Running { live } => {
                 live.health = live.health.anew(&plan.health, cx.now.moment);
                 live.health.open(&plan.health, cx.now.moment, cx.dice);
+                if !live.ready {
+                    live.health.listen(&plan.health, cx.now.moment);
+                }
                 live.healthy = asks(ProbeRole::Liveness).then(|| live.healthy.unwrap_or(true));
                 if !asks(ProbeRole::Readiness) && plan.kind == Kind::Service {
                     self.become_ready(cx);
