@@ -1,8 +1,26 @@
-//! What several tests of the core share.
+//! What several tests of the core share: services as their tests need them, and a bench to step them on.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::plan::{CodeRange, LimitPlan, LimitThen, Policy, RestartPlan};
+use crate::core::action::Action;
+use crate::core::event::{Event, Notice, RequestId, Traces};
+use crate::core::supervisor::{Seeds, Supervisor};
+use crate::model::command::{Caller, Command, Denied, Outcome, Target};
+use crate::model::event::{EventWord, Fact};
+use crate::model::names::{InstanceId, Pid, Run, ServiceName};
+use crate::model::plan::{
+    CodeRange, ControlPlan, HealthPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, LogsPlan, LogsTo, Need,
+    Plan, Policy, RestartPlan, ServicePlan, StopPlan, Until, WebPlan,
+};
+use crate::model::probe::{ProbeAddress, ProbeKind, ProbePlan, ProbeRole, Verdict};
+use crate::model::service::{End, State};
+use crate::model::signal::Signal;
+use crate::model::status::InstanceStatus;
+use crate::model::template::Template;
+use crate::model::units::{Moment, Now, Timestamp};
 
 /// The defaults of the contract.
 pub(crate) fn restart_plan() -> RestartPlan {
@@ -18,4 +36,280 @@ pub(crate) fn restart_plan() -> RestartPlan {
         success_codes: vec![CodeRange(0, 0)],
         rules: vec![],
     }
+}
+
+pub(crate) fn name(text: &str) -> ServiceName {
+    ServiceName::new(text).unwrap()
+}
+
+/// A service with the contract's defaults, no jitter, no probe, and what `change` makes of it.
+pub(crate) fn service(text: &str, change: impl FnOnce(&mut ServicePlan)) -> ServicePlan {
+    let mut plan = ServicePlan {
+        name: name(text),
+        kind: Kind::Service,
+        command: vec![Template::text("app")],
+        cwd: PathBuf::from("/"),
+        env: BTreeMap::new(),
+        instances: 1,
+        port: None,
+        enabled: true,
+        needs: BTreeMap::new(),
+        user: None,
+        group: None,
+        umask: None,
+        nice: None,
+        limits: LimitsPlan::default(),
+        restart: RestartPlan { jitter: 0.0, ..restart_plan() },
+        health: HealthPlan::None,
+        stop: StopPlan { signal: Signal::TERM, timeout: Duration::from_secs(10), command: None },
+        hooks: HooksPlan::default(),
+        watchdog: None,
+        logs: LogsPlan { to: LogsTo::None, max_size: 1 << 20, keep: 1, terminal: false },
+    };
+    change(&mut plan);
+    plan
+}
+
+/// A task, which is not restarted unless told otherwise.
+pub(crate) fn task(text: &str, change: impl FnOnce(&mut ServicePlan)) -> ServicePlan {
+    service(text, |plan| {
+        plan.kind = Kind::Task;
+        plan.restart.policy = Policy::Never;
+        change(plan);
+    })
+}
+
+pub(crate) fn needs(plan: &mut ServicePlan, other: &str, until: Until) {
+    plan.needs.insert(name(other), Need { until, required: true });
+}
+
+/// Asked every 10 s, 5 s for an answer, 3 failures, 60 s to start.
+pub(crate) fn probe() -> ProbePlan {
+    ProbePlan {
+        how: ProbeKind::Tcp(ProbeAddress::Tcp(Template::text("127.0.0.1:1"))),
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(5),
+        failures: 3,
+        successes: 1,
+        start_timeout: Duration::from_mins(1),
+    }
+}
+
+pub(crate) fn project(services: Vec<ServicePlan>) -> Plan {
+    Plan {
+        project: "shop".into(),
+        file: None,
+        root: PathBuf::from("/"),
+        state_dir: PathBuf::from("/state"),
+        exit_with: None,
+        control: ControlPlan { socket: None, mode: 0o600, users: vec![], groups: vec![] },
+        web: WebPlan::default(),
+        sample_every: Duration::from_secs(5),
+        services: services.into_iter().map(Arc::new).collect(),
+    }
+}
+
+pub(crate) fn killed() -> End {
+    End::Signal { signal: Signal::KILL, core: false }
+}
+
+/// A core with a clock that tests turn by hand. Instances go by `web` (the first) or `web/2`.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) core: Supervisor,
+    pub(crate) now: u64,
+    /// What the latest step led to.
+    pub(crate) last: Vec<Action>,
+    /// Every fact so far.
+    pub(crate) facts: Vec<Fact>,
+    /// Every answer so far.
+    pub(crate) answers: BTreeMap<u64, Result<Outcome, Denied>>,
+    asked: u64,
+}
+
+impl Bench {
+    pub(crate) fn new(services: Vec<ServicePlan>) -> Self {
+        Self::with(project(services), Seeds::default())
+    }
+
+    pub(crate) fn with(plan: Plan, seeds: Seeds) -> Self {
+        let core = Supervisor::new(Arc::new(plan), seeds, &[]);
+        let mut bench = Self { core, now: 1_000, last: vec![], facts: vec![], answers: BTreeMap::new(), asked: 0 };
+        bench.step(Event::Tick);
+        bench
+    }
+
+    pub(crate) fn step(&mut self, event: Event) -> &mut Self {
+        self.steps(vec![event])
+    }
+
+    pub(crate) fn steps(&mut self, events: Vec<Event>) -> &mut Self {
+        let now = Now { moment: Moment(self.now), wall: Timestamp(0) };
+        self.last = self.core.steps(events, now);
+        for action in &self.last {
+            match action {
+                Action::Record(fact) => self.facts.push(fact.clone()),
+                Action::Answer { id, result } => {
+                    assert!(self.answers.insert(id.0, result.clone()).is_none(), "{id:?} is answered twice");
+                }
+                _ => {}
+            }
+        }
+        let deadline = self.core.next_deadline();
+        assert!(deadline.is_none_or(|d| d.at > now.moment), "{deadline:?} does not lie ahead of {}", self.now);
+        self
+    }
+
+    /// Lets `ms` pass, stopping punctually at every deadline. Returns all actions on the way.
+    pub(crate) fn pass(&mut self, ms: u64) -> Vec<Action> {
+        let end = self.now + ms;
+        let mut all = vec![];
+        while let Some(deadline) = self.core.next_deadline().filter(|deadline| deadline.at.0 <= end) {
+            self.now = deadline.at.0;
+            self.step(Event::Tick);
+            all.append(&mut self.last.clone());
+        }
+        self.now = end;
+        all
+    }
+
+    /// As [`Bench::pass`], with every probe answered at once.
+    pub(crate) fn pass_answering(&mut self, ms: u64, pass: bool) {
+        let end = self.now + ms;
+        while let Some(deadline) = self.core.next_deadline().filter(|deadline| deadline.at.0 <= end) {
+            self.now = deadline.at.0;
+            self.step(Event::Tick);
+            self.answer_probes(pass);
+        }
+        self.now = end;
+    }
+
+    /// Answers the questions that the latest step put.
+    pub(crate) fn answer_probes(&mut self, pass: bool) -> &mut Self {
+        for action in self.last.clone() {
+            if let Action::Ask { instance, run, role, seq, .. } = action {
+                self.step(probed(instance, run, role, seq, pass));
+            }
+        }
+        self
+    }
+
+    pub(crate) fn id(text: &str) -> InstanceId {
+        let (service, index) = text.split_once('/').unwrap_or((text, "1"));
+        InstanceId { service: name(service), index: index.parse().unwrap() }
+    }
+
+    pub(crate) fn run(&self, text: &str) -> Run {
+        self.core.runs().get(&Self::id(text)).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn spawned(&mut self, text: &str) -> &mut Self {
+        let (instance, run) = (Self::id(text), self.run(text));
+        self.step(Event::Spawned { instance, run, pid: Pid(100) })
+    }
+
+    /// Its main process ends and nothing of its tree is left.
+    pub(crate) fn ends(&mut self, text: &str, end: End) -> &mut Self {
+        self.ends_leaving(text, end, true)
+    }
+
+    pub(crate) fn ends_leaving(&mut self, text: &str, end: End, tree_empty: bool) -> &mut Self {
+        let (instance, run) = (Self::id(text), self.run(text));
+        self.step(Event::Ended { instance, run, end, traces: Traces { tree_empty, ..Traces::default() } })
+    }
+
+    pub(crate) fn tree_gone(&mut self, text: &str) -> &mut Self {
+        let (instance, run) = (Self::id(text), self.run(text));
+        self.step(Event::TreeGone { instance, run })
+    }
+
+    pub(crate) fn says(&mut self, text: &str, notice: Notice) -> &mut Self {
+        let (instance, run) = (Self::id(text), self.run(text));
+        self.step(Event::Notified { instance, run, notice })
+    }
+
+    /// Asks for something; waits if `wait` is given. Returns the number of the request.
+    pub(crate) fn ask(&mut self, command: Command, wait: Option<u64>) -> u64 {
+        self.asked += 1;
+        let (id, by) = (RequestId(self.asked), Caller("uid 1000, pts/3".into()));
+        self.step(Event::Asked { id, command, wait: wait.map(Duration::from_millis), by });
+        self.asked
+    }
+
+    pub(crate) fn start(&mut self, text: &str) -> u64 {
+        self.ask(Command::Start(vec![target(text)]), Some(30_000))
+    }
+
+    pub(crate) fn stop(&mut self, text: &str) -> u64 {
+        self.ask(Command::Stop(vec![target(text)]), Some(30_000))
+    }
+
+    pub(crate) fn restart(&mut self, text: &str) -> u64 {
+        self.ask(Command::Restart { targets: vec![target(text)], now: false }, Some(30_000))
+    }
+
+    pub(crate) fn apply(&mut self, services: Vec<ServicePlan>, start: &[&str]) -> u64 {
+        let start = start.iter().map(|text| name(text)).collect();
+        self.ask(Command::Apply { plan: Arc::new(project(services)), start, dry_run: false }, Some(30_000))
+    }
+
+    pub(crate) fn status(&self, text: &str) -> InstanceStatus {
+        let id = Self::id(text);
+        let services = self.core.statuses(Moment(self.now));
+        let service = services.iter().find(|service| service.name == id.service).unwrap();
+        service.instances.iter().find(|instance| instance.index == id.index).unwrap().clone()
+    }
+
+    pub(crate) fn state(&self, text: &str) -> State {
+        self.status(text).state
+    }
+
+    /// The facts of that word about `text`.
+    pub(crate) fn told(&self, text: &str, word: EventWord) -> Vec<&Fact> {
+        let id = Self::id(text);
+        let about = |fact: &&Fact| fact.service.as_ref() == Some(&id.service) && fact.index == Some(id.index);
+        self.facts.iter().filter(about).filter(|fact| fact.event == word).collect()
+    }
+
+    /// What was said about what follows its latest end.
+    pub(crate) fn then(&self, text: &str) -> String {
+        self.told(text, EventWord::Ended).last().and_then(|fact| fact.then.clone()).unwrap_or_default()
+    }
+
+    /// The signals and kills of the latest step, e.g. `web TERM` or `web KILL tree`.
+    pub(crate) fn blows(&self) -> Vec<String> {
+        blows(&self.last)
+    }
+
+    pub(crate) fn spawns(&self) -> Vec<String> {
+        self.last
+            .iter()
+            .filter_map(|action| match action {
+                Action::Spawn { instance, .. } => Some(instance.to_string()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn blows(actions: &[Action]) -> Vec<String> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Signal { instance, signal, .. } => Some(format!("{} {signal}", instance.label(1))),
+            Action::EndTree { instance, .. } => Some(format!("{} KILL tree", instance.label(1))),
+            _ => None,
+        })
+        .collect()
+}
+
+pub(crate) fn target(text: &str) -> Target {
+    let (service, index) = text.split_once('/').map_or((text, None), |(s, i)| (s, i.parse().ok()));
+    Target { service: name(service), index }
+}
+
+pub(crate) fn probed(instance: InstanceId, run: Run, role: ProbeRole, seq: u64, pass: bool) -> Event {
+    let message = if pass { "200 OK" } else { "no answer" }.to_owned();
+    let verdict = if pass { Verdict::Pass { message } } else { Verdict::Fail { message, timed_out: false } };
+    Event::Probed { instance, run, role, seq, verdict, took_us: 1_000, busy: false }
 }
