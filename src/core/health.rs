@@ -307,7 +307,7 @@ mod tests {
             timeout: Duration::from_secs(5),
             failures: 3,
             successes: 1,
-            start_timeout: Duration::from_secs(60),
+            start_timeout: Duration::from_mins(1),
         }
     }
 

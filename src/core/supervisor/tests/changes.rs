@@ -12,10 +12,12 @@ fn kinds(bench: &Bench, id: u64) -> Vec<(String, PlanChangeKind, String)> {
     outcome.changes.iter().map(|c| (c.service.to_string(), c.what, c.keys.join(" "))).collect()
 }
 
+type Case = (fn(&mut ServicePlan), PlanChangeKind, &'static str);
+
 #[test]
 fn each_difference_is_named_and_only_some_replace_the_process() {
     use PlanChangeKind::{Restarted, Scaled, Unchanged, Updated};
-    let cases: [(fn(&mut ServicePlan), PlanChangeKind, &str); 7] = [
+    let cases: [Case; 7] = [
         (|_| {}, Unchanged, ""),
         (|s| s.nice = Some(3), Restarted, "nice"),
         (|s| drop(s.env.insert("A".into(), crate::model::template::Template::text("1"))), Restarted, "env.A"),
