@@ -16,7 +16,7 @@ use crate::model::units::Timestamp;
 use crate::model::why::Why;
 
 /// Which events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventQuery {
     /// Of this service; none: of all, and of the project.
     pub service: Option<ServiceName>,
@@ -24,6 +24,13 @@ pub struct EventQuery {
     pub since: Option<Since>,
     /// At most so many: the first ones after a [`Since::Seq`], else the latest.
     pub limit: usize,
+}
+
+/// All there are.
+impl Default for EventQuery {
+    fn default() -> Self {
+        Self { service: None, since: None, limit: usize::MAX }
+    }
 }
 
 /// Where a look back begins.
@@ -302,11 +309,11 @@ mod tests {
             let expected: Vec<u64> = (seq.saturating_sub(1).max(1)..=seq).collect();
             assert_eq!(seqs(&inside.events(&latest).unwrap()), expected);
             assert_eq!(inside.why(&web(), None, 1).unwrap().entries, [run(1, seq).into()]);
-            let seen = seqs(&outside.events(&EventQuery { limit: usize::MAX, ..EventQuery::default() }).unwrap());
+            let seen = seqs(&outside.events(&EventQuery::default()).unwrap());
             assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
         }
         assert!(recorder.flush(Duration::from_secs(10)));
-        assert_eq!(outside.events(&EventQuery { limit: usize::MAX, ..EventQuery::default() }).unwrap().len(), 300);
+        assert_eq!(outside.events(&EventQuery::default()).unwrap().len(), 300);
     }
 
     #[test]

@@ -38,7 +38,9 @@ impl Recorder {
         let (marks, store) = match opened {
             Ok((marks, store)) => (marks, Some(store)),
             Err(error) => {
-                backlog.failed(write::explain(&error), Duration::ZERO);
+                let reason = write::explain(&error);
+                tracing::warn!("the history is kept in memory for now: {reason}");
+                backlog.failed(reason, Duration::ZERO);
                 (Store::glance(&path), None)
             }
         };
@@ -117,10 +119,6 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    fn all() -> EventQuery {
-        EventQuery { limit: usize::MAX, ..EventQuery::default() }
-    }
-
     fn set_aside(dir: &Path) -> Vec<PathBuf> {
         let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
         let number = |path: &PathBuf| Some(path.file_name()?.to_str()?.strip_prefix("history.db.corrupt-")?.to_owned());
@@ -160,7 +158,7 @@ mod tests {
             assert_eq!(recorder.trouble(), None);
         }
         let reader = Reader::new(dir.path());
-        assert_eq!(reader.events(&all()).unwrap(), [event(1), bare(2)]);
+        assert_eq!(reader.events(&EventQuery::default()).unwrap(), [event(1), bare(2)]);
         assert_eq!(reader.why(&web(), None, 9).unwrap().entries, [WhyEntry::from(waits), ended.into()]);
     }
 
@@ -198,7 +196,7 @@ mod tests {
             assert_eq!(recorder.trouble(), None, "{case}");
             recorder.event(event(900));
             assert!(recorder.flush(PATIENCE), "{case}");
-            assert_eq!(recorder.reader().events(&all()).unwrap(), [event(900)], "{case}");
+            assert_eq!(recorder.reader().events(&EventQuery::default()).unwrap(), [event(900)], "{case}");
             assert_eq!(set_aside(dir.path()).len(), 1, "{case}");
         }
     }
@@ -216,7 +214,7 @@ mod tests {
         drop(other);
         recorder.event(event(2));
         assert!(recorder.flush(PATIENCE), "{:?}", recorder.trouble());
-        assert_eq!(recorder.reader().events(&all()).unwrap(), [event(2)]);
+        assert_eq!(recorder.reader().events(&EventQuery::default()).unwrap(), [event(2)]);
         assert_eq!(set_aside(dir.path()).len(), 1);
     }
 
@@ -231,15 +229,33 @@ mod tests {
         }
         assert!(!recorder.flush(PATIENCE));
         assert_eq!(recorder.lost(), 500 + 1_300);
-        let kept: Vec<u64> = recorder.reader().events(&all()).unwrap().iter().map(|event| event.seq).collect();
+        let kept: Vec<u64> =
+            recorder.reader().events(&EventQuery::default()).unwrap().iter().map(|event| event.seq).collect();
         assert_eq!(kept, (501..=1_500).collect::<Vec<_>>());
         assert_eq!(recorder.reader().why(&web(), None, 9_999).unwrap().entries.len(), 200);
 
         std::fs::create_dir(dir.path().join("later")).unwrap();
         assert!(recorder.flush(PATIENCE), "{:?}", recorder.trouble());
         assert_eq!(recorder.trouble(), None);
-        let stored = Reader::new(dir.path().join("later")).events(&all()).unwrap();
+        let stored = Reader::new(dir.path().join("later")).events(&EventQuery::default()).unwrap();
         assert_eq!((stored.len(), stored.last()), (1_000, Some(&event(1_500))));
+    }
+
+    #[test]
+    fn a_file_that_somebody_deletes_or_moves_is_made_anew() {
+        for deleted in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let recorder = Recorder::open(dir.path());
+            recorder.event(event(1));
+            assert!(recorder.flush(PATIENCE));
+            let path = file(dir.path());
+            let away =
+                if deleted { std::fs::remove_file(&path) } else { std::fs::rename(&path, path.with_extension("old")) };
+            away.unwrap();
+            recorder.event(event(2));
+            assert!(recorder.flush(PATIENCE), "{deleted}: {:?}", recorder.trouble());
+            assert_eq!(Reader::new(dir.path()).events(&EventQuery::default()).unwrap(), [event(2)], "{deleted}");
+        }
     }
 
     #[test]
@@ -278,7 +294,7 @@ mod tests {
         assert_eq!(recorder.last_seq(), 41);
         recorder.event(event(42));
         assert!(!recorder.flush(PATIENCE));
-        assert_eq!(recorder.reader().events(&all()).unwrap(), [event(42)]);
+        assert_eq!(recorder.reader().events(&EventQuery::default()).unwrap(), [event(42)]);
         drop(recorder);
         assert_eq!(std::fs::read(file(dir.path())).unwrap(), before);
     }
@@ -301,7 +317,10 @@ mod tests {
         assert!(told.contains("lost"), "{told}");
         lock.execute_batch("ROLLBACK").unwrap();
         assert!(recorder.flush(PATIENCE));
-        assert_eq!(Reader::new(dir.path()).events(&all()).unwrap().len() as u64 + recorder.lost(), 20_000);
+        assert_eq!(
+            Reader::new(dir.path()).events(&EventQuery::default()).unwrap().len() as u64 + recorder.lost(),
+            20_000
+        );
     }
 
     #[test]
@@ -317,7 +336,7 @@ mod tests {
         recorder.event(late(2_501, 91));
         (0..1_000).for_each(|more| recorder.event(late(2_502 + more, 91)));
         assert!(recorder.flush(PATIENCE));
-        let stored = Reader::new(dir.path()).events(&all()).unwrap();
+        let stored = Reader::new(dir.path()).events(&EventQuery::default()).unwrap();
         assert_eq!(stored.first().map(|event| event.seq), Some(1_001));
         assert_eq!(Reader::new(dir.path()).why(&web(), None, 9).unwrap().entries.len(), 1);
     }

@@ -62,6 +62,8 @@ pub(super) struct Marks {
 pub(super) struct Store {
     connection: Connection,
     path: PathBuf,
+    /// Which file it is, whatever the path leads to later.
+    identity: Option<(u64, u64)>,
     /// Rows since old ones were looked for.
     inserted: usize,
     /// The latest event number of a damaged file that this one replaces.
@@ -87,7 +89,13 @@ impl Store {
             return Err(HistoryError::Newer { path: path.to_owned(), version });
         }
         prepare(&mut connection, version).map_err(failed)?;
-        let store = Self { connection, path: path.to_owned(), inserted: PRUNE_EVERY, salvaged_seq: 0 };
+        let store = Self {
+            connection,
+            path: path.to_owned(),
+            identity: identity(path),
+            inserted: PRUNE_EVERY,
+            salvaged_seq: 0,
+        };
         // A file cut short shows here rather than at the first write.
         store.marks()?;
         Ok(store)
@@ -112,6 +120,11 @@ impl Store {
             .flatten()
             .map(|old| Marks { last_seq: last_seq(&old).unwrap_or(0), last_runs: last_runs(&old).unwrap_or_default() })
             .unwrap_or_default()
+    }
+
+    /// Whether the path still leads to this file; SQLite itself would go on writing into a deleted one.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.identity.is_some() && self.identity == identity(&self.path)
     }
 
     /// Writes `batch` whole or not at all, then now and then forgets what is old.
@@ -178,6 +191,11 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// The file's version; 0 for a new one.

@@ -14,15 +14,24 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Writes what comes to `backlog` until it is closed. `store` is none where opening it failed.
 pub(super) fn run(backlog: &Backlog, path: &Path, mut store: Option<Store>) {
     let mut pause = FIRST_PAUSE;
+    // Opening it has failed already, and its reason has been told.
+    let mut works = store.is_some();
     while let Some(batch) = backlog.next() {
         match write(path, store.take(), &batch) {
             Ok(open) => {
                 store = Some(open);
                 pause = FIRST_PAUSE;
                 backlog.written();
+                if !std::mem::replace(&mut works, true) {
+                    tracing::info!("the history is written again; {} events and ends were lost", backlog.lost());
+                }
             }
             Err(error) => {
-                backlog.failed(explain(&error), pause);
+                let reason = explain(&error);
+                if std::mem::replace(&mut works, false) {
+                    tracing::warn!("the history is kept in memory for now: {reason}");
+                }
+                backlog.failed(reason, pause);
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 if backlog.is_closing() {
                     break;
@@ -37,8 +46,11 @@ pub(super) fn run(backlog: &Backlog, path: &Path, mut store: Option<Store>) {
 /// Writes `batch`; after a failure the file is opened anew next time, for it may be another one by then.
 fn write(path: &Path, store: Option<Store>, batch: &Batch) -> Result<Store, HistoryError> {
     let mut store = match store {
-        Some(store) => store,
-        None => Store::open(path)?,
+        Some(store) if store.is_in_place() => store,
+        gone => {
+            drop(gone);
+            Store::open(path)?
+        }
     };
     match store.write(batch) {
         Ok(()) => Ok(store),

@@ -12,7 +12,7 @@ use crate::model::template::{Slots, Template};
 use crate::probe::reason;
 
 /// Beyond its limit a command has so long to be ended as a tree.
-const SLACK: Duration = Duration::from_secs(2);
+pub(super) const SLACK: Duration = Duration::from_secs(2);
 /// So much of the output's first line is quoted.
 const QUOTED: usize = 200;
 

@@ -54,15 +54,7 @@ async fn converse(
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(BODY - body.len())]),
             Ok(None) => break,
-            Err(error) => {
-                let Verdict::Fail { message, timed_out } = reason::of_exchange(&error, &peer) else {
-                    return (reason::of_exchange(&error, &peer), excerpt(&body));
-                };
-                return (
-                    Verdict::Fail { message: format!("{}, but {message}", words(status)), timed_out },
-                    excerpt(&body),
-                );
-            }
+            Err(error) => return (broken(status, reason::of_exchange(&error, &peer)), excerpt(&body)),
         }
     }
     (judge(tools, probe, status, &body), excerpt(&body))
@@ -106,6 +98,16 @@ fn judge(tools: &Tools, probe: &HttpProbe, status: StatusCode, body: &[u8]) -> V
         Some((_, Err(error))) => reason::fail(error),
         Some((pattern, Ok(regex))) if !regex.is_match(body) => reason::fail(format!("body does not match /{pattern}/")),
         Some((_, Ok(_))) | None => Verdict::Pass { message: words(status) },
+    }
+}
+
+/// The answer began with `status`, then this went wrong.
+fn broken(status: StatusCode, verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Fail { message, timed_out } => {
+            Verdict::Fail { message: format!("{}, but {message}", words(status)), timed_out }
+        }
+        Verdict::Pass { .. } | Verdict::Skip { .. } => verdict,
     }
 }
 
