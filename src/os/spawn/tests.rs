@@ -1,0 +1,151 @@
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::sys::wait::{WaitStatus, waitpid};
+
+use super::*;
+use crate::os::pipe;
+
+const SHELL: &str = "/bin/sh";
+
+fn shell(script: &str) -> SpawnSpec {
+    SpawnSpec::new(Path::new(SHELL), ["sh", "-c", script], [("A", "b")], Path::new("/")).unwrap()
+}
+
+fn quiet() -> Wiring<'static> {
+    Wiring { stdio: [Stdio::Null; 3], keep: None }
+}
+
+/// What a script writes to its stdout, and how it ends.
+fn output(spawner: &mut Spawner, spec: &SpawnSpec) -> (String, i32) {
+    let pipe = pipe::from_child().unwrap();
+    let wiring = Wiring { stdio: [Stdio::Null, Stdio::Fd(pipe.theirs.as_fd()), Stdio::Inherit], keep: None };
+    let pid = spawner.spawn(spec, &wiring, None).unwrap();
+    let code = match waitpid(nix::unistd::Pid::from_raw(pid.0), None).unwrap() {
+        WaitStatus::Exited(_, code) => code,
+        other => panic!("{other:?}"),
+    };
+    drop(pipe.theirs);
+    let mut text = String::new();
+    File::from(pipe.ours).read_to_string(&mut text).unwrap();
+    (text, code)
+}
+
+fn both_ways(mut check: impl FnMut(&mut Spawner)) {
+    for plain in [false, true] {
+        let mut spawner = Spawner::new().unwrap();
+        spawner.plain = plain;
+        check(&mut spawner);
+    }
+}
+
+#[test]
+fn a_child_gets_what_was_ordered_and_nothing_else() {
+    both_ways(|spawner| {
+        let script = "echo $A-$HOME; umask; ulimit -n; ulimit -c; pwd; ls -l /proc/self/fd | wc -l; exit 7";
+        let mut spec = shell(script);
+        spec.umask = Some(0o27);
+        spec.limits = Limits { open_files: Some(99), core: Some(0), processes: None };
+        let _open_here = File::open("/dev/null").unwrap();
+        let (text, code) = output(spawner, &spec);
+        // "total 0", stdin, stdout, stderr, and the folder that ls reads.
+        assert_eq!((text.as_str(), code), ("b-\n0027\n99\n0\n/\n5\n", 7));
+    });
+}
+
+#[test]
+fn a_child_leads_a_session_of_its_own_with_clean_signals() {
+    both_ways(|spawner| {
+        let spec = shell("cat /proc/$$/stat; grep -E 'Sig(Blk|Ign)' /proc/self/status");
+        let (text, _) = output(spawner, &spec);
+        let stat: Vec<&str> = text.split_whitespace().collect();
+        assert_eq!((stat[0], stat[0]), (stat[4], stat[5]), "{text}");
+        for line in text.lines().skip(1) {
+            assert!(line.ends_with("0000000000000000"), "{text}");
+        }
+    });
+}
+
+#[test]
+fn a_failure_names_its_stage_and_leaves_no_zombie() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str, mode: u32| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let missing = folder.path().join("missing");
+    let unreadable = file("plain", "echo", 0o644);
+    let no_format = file("noformat", "echo no shebang\n", 0o755);
+    let bad_interpreter = file("interpreter", "#!/no/such/program\n", 0o755);
+    let none: [(&str, &str); 0] = [];
+    let spec = |program: &Path, cwd: &Path| SpawnSpec::new(program, ["x"], none, cwd).unwrap();
+    let good = Path::new("/bin/true");
+    let root = Path::new("/");
+    both_ways(|spawner| {
+        let mut limits = spec(good, root);
+        limits.limits.open_files = Some(u64::MAX - 1);
+        for (spec, stage, errno) in [
+            (spec(&missing, root), SpawnStage::Exec, libc::ENOENT),
+            (spec(&unreadable, root), SpawnStage::Exec, libc::EACCES),
+            (spec(&no_format, root), SpawnStage::Exec, libc::ENOEXEC),
+            (spec(&bad_interpreter, root), SpawnStage::Exec, libc::ENOENT),
+            (spec(folder.path(), root), SpawnStage::Exec, libc::EACCES),
+            (spec(good, &missing), SpawnStage::Cwd, libc::ENOENT),
+            (spec(good, &unreadable), SpawnStage::Cwd, libc::ENOTDIR),
+            (limits, SpawnStage::Limits, libc::EPERM),
+        ] {
+            let failure = spawner.spawn(&spec, &quiet(), None).unwrap_err();
+            assert_eq!(failure, SpawnFailure { stage, errno }, "{:?} in {:?}", spec.program, spec.cwd);
+        }
+    });
+    let own = Pid(std::process::id().cast_signed());
+    // Other tests have children of their own; none may be a zombie named like ours.
+    for child in crate::os::tree::children(own) {
+        let name = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        assert!(!name.contains("(x) Z"), "{name}");
+    }
+}
+
+#[test]
+fn a_program_may_take_our_streams_crosswise() {
+    let mut spawner = Spawner::new().unwrap();
+    let spec = shell("exit 3");
+    // Source 2 becomes target 0, source 0 target 2: neither may be lost on the way.
+    let (stdin, stderr) = (io::stdin(), io::stderr());
+    let wiring = Wiring { stdio: [Stdio::Fd(stderr.as_fd()), Stdio::Null, Stdio::Fd(stdin.as_fd())], keep: None };
+    let pid = spawner.spawn(&spec, &wiring, None).unwrap();
+    let end = waitpid(nix::unistd::Pid::from_raw(pid.0), None).unwrap();
+    assert_eq!(end, WaitStatus::Exited(nix::unistd::Pid::from_raw(pid.0), 3));
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --lib spawn::tests::measure -- --ignored --nocapture"]
+fn measure() {
+    let programs = [Path::new("/bin/true")];
+    both_ways(|spawner| {
+        for program in programs {
+            let spec = SpawnSpec::new(program, ["true"], std::env::vars_os(), Path::new("/")).unwrap();
+            let groups = crate::os::cgroup::Groups::create().ok();
+            let mut took: Vec<u64> = (0..1_000)
+                .map(|number| {
+                    let start = crate::os::clock::monotonic_us();
+                    let made = groups.as_ref().map(|groups| groups.make(&format!("x{number}"), number).unwrap());
+                    let folder = made.as_ref().map(|(_, folder)| folder.as_fd());
+                    let pid = spawner.spawn(&spec, &quiet(), folder).unwrap();
+                    let took = crate::os::clock::monotonic_us() - start;
+                    waitpid(nix::unistd::Pid::from_raw(pid.0), None).unwrap();
+                    if let (Some(groups), Some((group, _))) = (&groups, &made) {
+                        assert!(groups.remove(group));
+                    }
+                    took
+                })
+                .collect();
+            took.sort_unstable();
+            println!("plain {}: median {} µs, p90 {} µs, max {} µs", spawner.plain, took[500], took[900], took[999]);
+        }
+    });
+}
