@@ -4,6 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+
 use crate::logs::pump::sink::{Pulled, Scratch, Sink, Turn};
 use crate::model::names::InstanceId;
 
@@ -12,6 +14,12 @@ const TURN: usize = 256 * 1024;
 
 /// What a run that ended may have left: more than any pipe holds, and an end to a flooding orphan's.
 const LEFTOVER: usize = 4 << 20;
+
+/// How long a trickling stream rests.
+const REST_US: u64 = 500;
+
+/// How long a stream with a larger pipe rests: more can gather before its writer has to wait.
+const LONG_REST_US: u64 = 1_000;
 
 /// A pipe is not grown beyond this.
 const LARGEST: usize = 1 << 20;
@@ -34,6 +42,7 @@ pub(super) struct Drain {
     pub pipe: OwnedFd,
     /// The file.
     pub sink: Sink,
+    registration: Registration,
     capacity: usize,
     /// By how much it was grown.
     extra: usize,
@@ -42,13 +51,21 @@ pub(super) struct Drain {
     active_us: u64,
 }
 
+/// Whether the pipe wakes the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Registration {
+    None,
+    /// For one event; it may have happened since.
+    OneShot,
+}
+
 /// When a stream wants to be served again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// At once: there is more.
     Now,
-    /// After a rest, so that more can gather.
-    Rest,
+    /// After a rest of so many microseconds, so that more can gather.
+    Rest(u64),
     /// When there is something.
     Wait,
     /// Never: its writers are gone.
@@ -63,7 +80,39 @@ impl Drain {
         // Other things than pipes have no size: they never count as full.
         let capacity = fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).ok().and_then(|n| usize::try_from(n).ok());
         let capacity = capacity.unwrap_or(usize::MAX);
-        Ok(Self { instance, pipe, sink, capacity, extra: 0, fulls: 0, full_us: 0, active_us: 0 })
+        Ok(Self {
+            instance,
+            pipe,
+            sink,
+            registration: Registration::None,
+            capacity,
+            extra: 0,
+            fulls: 0,
+            full_us: 0,
+            active_us: 0,
+        })
+    }
+
+    /// Lets the pipe wake the thread once, with `id`.
+    pub(super) fn watch(&mut self, epoll: &Epoll, id: u64) -> nix::Result<()> {
+        // One event each: what wakes the thread is served until it is empty, and a closed pipe would wake it for ever.
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, id);
+        match self.registration {
+            Registration::None => epoll.add(&self.pipe, event)?,
+            Registration::OneShot => epoll.modify(&self.pipe, &mut event)?,
+        }
+        self.registration = Registration::OneShot;
+        Ok(())
+    }
+
+    /// Takes the pipe off the list of those watched. A listed pipe costs its writer a call at each write; and closing
+    /// it would not take it off, since the guardian holds the same pipe.
+    pub(super) fn ignore(&mut self, epoll: &Epoll) {
+        if self.registration == Registration::OneShot {
+            // A listed descriptor can always be taken off.
+            let _ = epoll.delete(&self.pipe);
+            self.registration = Registration::None;
+        }
     }
 
     /// Takes one turn's worth.
@@ -83,7 +132,8 @@ impl Drain {
             Pulled { taken: 0, .. } => Next::Wait,
             Pulled { taken, .. } if taken >= TURN.min(self.capacity / 4) => Next::Now,
             _ if quiet => Next::Wait,
-            _ => Next::Rest,
+            _ if self.extra > 0 => Next::Rest(LONG_REST_US),
+            _ => Next::Rest(REST_US),
         };
         (pulled, next)
     }

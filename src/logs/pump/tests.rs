@@ -12,7 +12,6 @@ use tempfile::TempDir;
 use super::*;
 use crate::logs::read::Query;
 use crate::logs::read::Reader;
-use crate::model::log::Stream;
 use crate::model::names::ServiceName;
 use crate::model::plan::LogsTo;
 use crate::os::clock;

@@ -21,8 +21,8 @@ use crate::model::names::{InstanceId, Run};
 use crate::model::plan::LogsTo;
 use crate::os::clock;
 
-/// How long trickling streams rest.
-const REST_US: u64 = 500;
+/// A pipe that cannot be watched is looked at this often.
+const RETRY_US: u64 = 100_000;
 
 /// Progress is told at most this often.
 const PROGRESS_US: u64 = 5_000;
@@ -154,16 +154,25 @@ impl Worker {
         let floods = stream.floods();
         match next {
             Next::Now => self.flooding.push(id),
-            Next::Rest => {
+            Next::Rest(us) => {
                 self.resting.push(id);
-                self.rested_us.get_or_insert(turn.now_us + REST_US);
+                // Counted from here, not from the turn's beginning: gathering is what the rest is for.
+                let due = clock::monotonic_us() + us;
+                self.rested_us = Some(self.rested_us.map_or(due, |other| other.min(due)));
             }
             Next::Wait => {
-                // One shot each: a stream that rests or whose writers are gone must not wake the thread.
-                let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, id);
-                let _ = self.epoll.modify(&stream.pipe, &mut event);
+                // It was watched before; only a kernel out of memory can refuse, and then the next rest tries again.
+                if stream.watch(&self.epoll, id).is_err() {
+                    self.resting.push(id);
+                    self.rested_us.get_or_insert(turn.now_us + RETRY_US);
+                }
             }
             Next::End => self.let_go(id, turn.now_us),
+        }
+        if matches!(next, Next::Now | Next::Rest(_))
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.ignore(&self.epoll);
         }
         if floods {
             self.grow(id, turn.now_us);
@@ -181,13 +190,13 @@ impl Worker {
         }
     }
 
-    /// Closes a pipe. Its registration is removed by name: the guardian holds the same pipe, so closing would not.
+    /// Closes a pipe.
     fn let_go(&mut self, id: u64, now_us: u64) {
         let Some(mut stream) = self.streams.remove(&id) else { return };
         self.losing.remove(&id);
         let (faults, instance) = (self.faults.as_ref(), &stream.instance);
         stream.sink.loss.report(now_us, |bytes, reason| tell(faults, instance, bytes, reason));
-        let _ = self.epoll.delete(&stream.pipe);
+        stream.ignore(&self.epoll);
         self.grown -= stream.extra();
         if let Some(life) = self.lives.get_mut(&stream.instance) {
             life.streams.retain(|other| *other != id);
@@ -244,8 +253,8 @@ impl Worker {
 
     fn open(&mut self, instance: &InstanceId, pipe: OwnedFd, sink: Sink) -> nix::Result<()> {
         let id = self.next_id;
-        let stream = Drain::new(instance.clone(), pipe, sink)?;
-        self.epoll.add(&stream.pipe, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, id))?;
+        let mut stream = Drain::new(instance.clone(), pipe, sink)?;
+        stream.watch(&self.epoll, id)?;
         self.next_id += 1;
         self.streams.insert(id, stream);
         if let Some(life) = self.lives.get_mut(instance) {

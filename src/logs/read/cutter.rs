@@ -46,30 +46,31 @@ impl Cutter {
             let until_break = boundary.map_or(usize::MAX, |at| usize::try_from(at - next).unwrap_or(usize::MAX));
             // One byte more than the longest line may be the newline that ends it.
             let window = bytes.len().min(until_break).min(LONGEST_LINE + 1 - self.pending.len());
-            let (line, rest) = match bytes[..window].iter().position(|byte| *byte == b'\n') {
-                Some(newline) => {
-                    if self.pending.is_empty() {
-                        each(self.start, &bytes[..newline]);
-                    } else {
-                        self.pending.extend(&bytes[..newline]);
-                        each(self.start, &self.pending);
-                        self.pending.clear();
-                    }
-                    (next + newline as u64 + 1, newline + 1)
-                }
-                None => {
-                    self.pending.extend(&bytes[..window]);
-                    (self.start, window)
-                }
+            let Some(newline) = bytes[..window].iter().position(|byte| *byte == b'\n') else {
+                self.pending.extend(&bytes[..window]);
+                bytes = &bytes[window..];
+                self.split(each);
+                continue;
             };
-            self.start = line;
-            bytes = &bytes[rest..];
-            if self.pending.len() > LONGEST_LINE {
-                let cut = piece(&self.pending);
-                each(self.start, &self.pending[..cut]);
-                self.pending.drain(..cut);
-                self.start += cut as u64;
+            if self.pending.is_empty() {
+                each(self.start, &bytes[..newline]);
+            } else {
+                self.pending.extend(&bytes[..newline]);
+                each(self.start, &self.pending);
+                self.pending.clear();
             }
+            self.start = next + newline as u64 + 1;
+            bytes = &bytes[newline + 1..];
+        }
+    }
+
+    /// Gives away the front of a line that is too long.
+    fn split(&mut self, each: &mut impl FnMut(u64, &[u8])) {
+        if self.pending.len() > LONGEST_LINE {
+            let cut = piece(&self.pending);
+            each(self.start, &self.pending[..cut]);
+            self.pending.drain(..cut);
+            self.start += cut as u64;
         }
     }
 

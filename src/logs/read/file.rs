@@ -50,6 +50,11 @@ impl LogFile {
         }
     }
 
+    /// When the file was last written to, in seconds and nanoseconds.
+    pub(super) fn last_written(&self) -> io::Result<(i64, i64)> {
+        self.file.metadata().map(|meta| (meta.mtime(), meta.mtime_nsec()))
+    }
+
     /// The line that begins at `offset`.
     pub(super) fn line(&self, offset: u64, bytes: &[u8]) -> Line {
         let (at, run) = self.index.at(offset).unwrap_or((self.modified, Run(0)));

@@ -140,13 +140,13 @@ impl Following {
             if !superseded {
                 // The name is looked at first and the file once more after it: what was written until the rotation
                 // is read before the next file is.
-                superseded = self.source.current_inode()?.is_some_and(|inode| inode != file.inode);
+                superseded = self.source.current_inode()? != Some(file.inode);
                 if superseded {
                     continue;
                 }
                 return Ok(());
             }
-            let Some(next) = self.source.after(file.inode)? else { return Ok(()) };
+            let Some(next) = self.source.after(file)? else { return Ok(()) };
             cutter.close(&mut |at, bytes| keep(file.line(at, bytes)));
             self.place = Some((next, Cutter::at(0)));
             superseded = false;

@@ -87,7 +87,7 @@ fn merged(dir: &Path, instance: &InstanceId) -> Place {
         && folder.is_absolute()
     {
         place.elsewhere = Some(folder.to_path_buf());
-        place.log = name.to_owned();
+        name.clone_into(&mut place.log);
     }
     place
 }
@@ -136,15 +136,17 @@ impl Source {
         Ok(files)
     }
 
-    /// The file that came after the one with that inode; the oldest there is when that one is gone, none when it is
-    /// the newest.
-    pub(super) fn after(&self, inode: (u64, u64)) -> io::Result<Option<LogFile>> {
+    /// The file that came after `file`; none when that is the newest. When it is gone from the chain, the oldest that
+    /// was written after it.
+    pub(super) fn after(&self, file: &LogFile) -> io::Result<Option<LogFile>> {
+        let last_written = file.last_written()?;
         let mut newer = None;
-        for file in self.files()? {
-            if file.inode == inode {
-                return Ok(newer);
+        for other in self.files()? {
+            // One that was taken away from outside leaves older files behind.
+            if other.inode == file.inode || other.last_written()? < last_written {
+                break;
             }
-            newer = Some(file);
+            newer = Some(other);
         }
         Ok(newer)
     }

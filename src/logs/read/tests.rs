@@ -147,7 +147,7 @@ fn a_long_log_is_read_from_its_end() {
 #[test]
 fn bytes_that_are_no_text_are_replaced() {
     let dir = TempDir::new().unwrap();
-    Log::new(&dir, &id("web", 1), Stream::Stdout).bytes(b"a\0b\xff\n").bytes(&[b'x'; 100_000]);
+    Log::new(&dir, &id("web", 1), Stream::Stdout).bytes(b"a\0b\xff\n").bytes(&vec![b'x'; 100_000]);
     let lines = texts(reader(&dir).tail(&Query::default()).unwrap());
     assert_eq!(lines[0], "a\0b\u{fffd}");
     assert_eq!(lines[1..].iter().map(String::len).collect::<Vec<_>>(), [65_536, 34_464]);
