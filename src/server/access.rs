@@ -194,7 +194,9 @@ fn host(parts: &Parts) -> Result<&str, Denied> {
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) => {
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+        {
             name
         }
         Some(_) | None => host,
@@ -271,7 +273,15 @@ mod tests {
         for host in ["127.0.0.1:9876", "localhost", "LOCALHOST:1", "[::1]:9876", "[::1]", "127.0.0.1"] {
             assert_eq!(verdict(&open, "POST", &[("host", host), GOOD]), None, "{host}");
         }
-        for host in ["evil.example", "evil.example:9876", "127.0.0.1.evil.example", "localhost.evil", "::1x", "[::2]", "10.0.0.1"] {
+        for host in [
+            "evil.example",
+            "evil.example:9876",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "::1x",
+            "[::2]",
+            "10.0.0.1",
+        ] {
             assert_eq!(verdict(&open, "GET", &[("host", host), GOOD]), Some(DeniedCode::Forbidden), "{host}");
         }
         for (origin, refused) in [

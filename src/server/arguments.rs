@@ -134,7 +134,11 @@ impl Arguments {
         self.text("grep")
             .map(|text| {
                 RegexBuilder::new(text).size_limit(REGEX_SIZE).build().map_err(|e| {
-                    denied(DeniedCode::BadRequest, format!("cannot read grep={text:?}: {e}"), "escape . * + ? ( ) [ ] { } | ^ $ with \\")
+                    denied(
+                        DeniedCode::BadRequest,
+                        format!("cannot read grep={text:?}: {e}"),
+                        "escape . * + ? ( ) [ ] { } | ^ $ with \\",
+                    )
                 })
             })
             .transpose()
@@ -161,7 +165,9 @@ fn since(text: &str, now: Now) -> Result<Since, Denied> {
     }
     // An offset's plus sign that nobody encoded arrives as a space.
     Timestamp::parse(text).or_else(|_| Timestamp::parse(&text.replace(' ', "+"))).map(Since::Time).map_err(|_| {
-        bad(format!("cannot read since={text:?}: write a duration such as 10m, a time such as 2026-11-20T10:00:00Z, or seq:812"))
+        bad(format!(
+            "cannot read since={text:?}: write a duration such as 10m, a time such as 2026-11-20T10:00:00Z, or seq:812"
+        ))
     })
 }
 

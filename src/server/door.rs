@@ -59,7 +59,11 @@ impl Desk {
     /// `Unavailable` when all are taken.
     pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Denied> {
         self.long.clone().try_acquire_owned().map_err(|_| {
-            denied(DeniedCode::Unavailable, format!("{LONG} requests wait or stream here already"), "end one of them, or ask without wait and follow")
+            denied(
+                DeniedCode::Unavailable,
+                format!("{LONG} requests wait or stream here already"),
+                "end one of them, or ask without wait and follow",
+            )
         })
     }
 

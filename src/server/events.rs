@@ -70,7 +70,8 @@ pub(crate) async fn events(call: &Call) -> Reply {
     let handle = &call.desk.handle;
     let n = call.arguments.count("n")?;
     // A reader that comes back knows best where it stopped.
-    let resumed = call.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok()).map(Since::Seq);
+    let resumed =
+        call.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok()).map(Since::Seq);
     let since = resumed.or(call.arguments.since((handle.clock)())?);
     let only = Only::read(call)?;
     let place = if call.arguments.flag("follow")? { Some(call.desk.place()?) } else { None };
@@ -177,7 +178,9 @@ impl Only {
             Self::All => true,
             Self::Some(targets) => targets.iter().any(|target| {
                 event.service.as_ref() == Some(&target.service)
-                    && target.index.is_none_or(|index| event.instance.as_deref().is_some_and(|name| is_instance(name, index)))
+                    && target
+                        .index
+                        .is_none_or(|index| event.instance.as_deref().is_some_and(|name| is_instance(name, index)))
             }),
         }
     }

@@ -128,13 +128,8 @@ pub(crate) async fn serve<D: Doorway>(
     while open.join_next().await.is_some() {}
 }
 
-async fn connection<S>(
-    door: Arc<Door>,
-    io: S,
-    visitor: Visitor,
-    limits: Limits,
-    mut closing: watch::Receiver<bool>,
-) where
+async fn connection<S>(door: Arc<Door>, io: S, visitor: Visitor, limits: Limits, mut closing: watch::Receiver<bool>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let streaming = Arc::new(AtomicBool::new(false));

@@ -64,7 +64,8 @@ fn query(call: &Call) -> Result<Query, Denied> {
 
 /// Those of the path, or of `services=a,b`; empty: all.
 fn services(call: &Call) -> Result<Vec<(ServiceName, Option<u32>)>, Denied> {
-    let selectors = if call.selector.is_empty() { call.arguments.text("services").unwrap_or_default() } else { &call.selector };
+    let selectors =
+        if call.selector.is_empty() { call.arguments.text("services").unwrap_or_default() } else { &call.selector };
     let status = call.desk.handle.snapshot.borrow().clone();
     let mut found = Vec::new();
     for selector in selectors.split(',').map(str::trim).filter(|selector| !selector.is_empty()) {

@@ -100,11 +100,8 @@ pub(crate) async fn why(call: &Call) -> Reply {
     let target = resolve_one(&call.selector, &call.desk.handle.snapshot.borrow())?;
     let reader = call.desk.handle.history.clone();
     let Target { service, index } = target.clone();
-    let mut why = call
-        .desk
-        .read(move || reader.why(&service, index, n))
-        .await?
-        .map_err(|error| internal(error.to_string()))?;
+    let mut why =
+        call.desk.read(move || reader.why(&service, index, n)).await?.map_err(|error| internal(error.to_string()))?;
     let now = (call.desk.handle.clock)().wall;
     if let Some(entry) = held_up(&target, &call.desk.handle.snapshot.borrow(), now) {
         if why.entries.first().is_none_or(|newest| newest.run.is_some() || newest.cause != Cause::Dependency) {
@@ -167,11 +164,7 @@ fn unready(status: &Status) -> Vec<Unready> {
         .services
         .iter()
         .filter(|service| service.desired == Desired::Up && !service.ready && service.state != State::Exited)
-        .map(|service| Unready {
-            name: service.name.to_string(),
-            state: service.state,
-            reason: service.reason.clone(),
-        })
+        .map(|service| Unready { name: service.name.to_string(), state: service.state, reason: service.reason.clone() })
         .collect()
 }
 
@@ -180,7 +173,10 @@ fn verdict(yes: bool) -> StatusCode {
 }
 
 fn wants_text(call: &Call) -> bool {
-    call.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.starts_with("text/plain"))
+    call.headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.starts_with("text/plain"))
 }
 
 #[cfg(test)]

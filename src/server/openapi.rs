@@ -85,7 +85,8 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         "responses": responses(route.gives, &mut schemas.given),
     });
     if let Some(shape) = route.takes {
-        operation["requestBody"] = json!({ "content": { "application/json": { "schema": shape(&mut schemas.taken) } } });
+        operation["requestBody"] =
+            json!({ "content": { "application/json": { "schema": shape(&mut schemas.taken) } } });
     }
     // The empty alternative: not needed on the control socket, nor for reading on loopback.
     operation["security"] = match route.access() {

@@ -108,12 +108,19 @@ static NOW: Argument =
     Argument { name: "now", kind: Kind::Flag, about: "All instances at once instead of one after the other." };
 static LIMIT: Argument =
     Argument { name: "wait", kind: Kind::Text, about: "How long all probes together may take, 60s unless given." };
-static LINES: Argument =
-    Argument { name: "n", kind: Kind::Count, about: "The latest so many: 50 unless given, with since as many as there are." };
-static EVENTS: Argument =
-    Argument { name: "n", kind: Kind::Count, about: "The latest so many: 100 unless given, with since as many as there are." };
+static LINES: Argument = Argument {
+    name: "n",
+    kind: Kind::Count,
+    about: "The latest so many: 50 unless given, with since as many as there are.",
+};
+static EVENTS: Argument = Argument {
+    name: "n",
+    kind: Kind::Count,
+    about: "The latest so many: 100 unless given, with since as many as there are.",
+};
 static ENDS: Argument = Argument { name: "n", kind: Kind::Count, about: "The latest so many ends: 5 unless given." };
-static SINCE: Argument = Argument { name: "since", kind: Kind::Text, about: "A duration back (10m) or a time (RFC 3339)." };
+static SINCE: Argument =
+    Argument { name: "since", kind: Kind::Text, about: "A duration back (10m) or a time (RFC 3339)." };
 static SINCE_EVENT: Argument = Argument {
     name: "since",
     kind: Kind::Text,
@@ -122,7 +129,8 @@ static SINCE_EVENT: Argument = Argument {
 static FOLLOW: Argument = Argument { name: "follow", kind: Kind::Flag, about: "Go on with what comes." };
 static STREAM: Argument = Argument { name: "stream", kind: Kind::Text, about: "stdout or stderr; both unless given." };
 static PREVIOUS: Argument = Argument { name: "previous", kind: Kind::Flag, about: "The run before the current one." };
-static GREP: Argument = Argument { name: "grep", kind: Kind::Text, about: "Only lines this regular expression matches." };
+static GREP: Argument =
+    Argument { name: "grep", kind: Kind::Text, about: "Only lines this regular expression matches." };
 static SERVICES: Argument =
     Argument { name: "services", kind: Kind::Text, about: "Selectors separated by commas; all unless given." };
 static SERVICE: Argument = Argument { name: "service", kind: Kind::Text, about: "Only events of this selector." };
@@ -396,7 +404,11 @@ async fn answer(route: &'static Route, desk: Arc<Desk>, request: Request) -> Res
         Ok(reply) => reply.unwrap_or_else(refuse),
         Err(_elapsed) => {
             let code = if wait.is_some() { DeniedCode::TimedOut } else { DeniedCode::Unavailable };
-            refuse(denied(code, format!("there was no answer within {}", format_duration(limit)), "try again in a moment"))
+            refuse(denied(
+                code,
+                format!("there was no answer within {}", format_duration(limit)),
+                "try again in a moment",
+            ))
         }
     }
 }
