@@ -144,6 +144,7 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head)
             .max_buf_size(HEAD_SIZE)
+            .max_header_size(HEAD_SIZE)
             .serve_connection(io, service)
     );
     // How a connection ends is the visitor's business; nobody waits for it here.
