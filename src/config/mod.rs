@@ -9,18 +9,25 @@ pub mod diagnose;
 mod document;
 mod dotenv;
 mod expand;
+pub mod init;
 mod keys;
 mod resolve;
+mod schema;
 mod secret;
 mod shape;
+mod show;
 mod split;
 mod suggest;
 mod words;
+pub mod wrap;
+mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::diagnose::{Diagnostics, Faults};
+use crate::config::wrap::RunOptions;
+use crate::model::names::ServiceName;
 use crate::model::plan::Plan;
 
 /// The names a file is looked for by.
@@ -70,6 +77,25 @@ pub fn check(path: &Path, around: &Surroundings) -> (Option<Plan>, Diagnostics) 
 pub fn parse(text: &str, path: &Path, root: &Path, around: &Surroundings) -> Result<Plan, Diagnostics> {
     let (plan, diagnostics) = examine(text, path, Some(path), root, around);
     plan.ok_or(diagnostics)
+}
+
+/// A plan for one program that no file describes.
+///
+/// # Errors
+/// What is wrong with the options, drawn as if they were a file.
+pub fn wrap(options: &RunOptions, around: &Surroundings) -> Result<Plan, Diagnostics> {
+    wrap::wrap(options, around)
+}
+
+/// The resolved file as YAML, or one of its services (empty: there is none of that name): defaults filled in, paths
+/// absolute, secrets as `<hidden>`.
+pub fn show(plan: &Plan, only: Option<&ServiceName>) -> String {
+    show::show(plan, only)
+}
+
+/// The JSON schema of the file, for editors.
+pub fn schema() -> serde_json::Value {
+    schema::schema()
 }
 
 fn read(path: &Path) -> Result<String, Box<Diagnostics>> {

@@ -14,8 +14,6 @@ use crate::model::plan::{Kind, Policy, ServicePlan, Until, WebPlan};
 pub(super) struct Sighting {
     /// The service.
     pub(super) name: ServiceName,
-    /// Its name.
-    pub(super) place: Place,
     /// Its `port`.
     pub(super) port: Option<Place>,
     /// What it needs.

@@ -9,4 +9,4 @@ mod restart;
 mod service;
 mod url;
 
-pub(super) use project::project;
+pub(super) use project::{default_state_dir, name_of_folder, project, usable_name};

@@ -11,7 +11,7 @@ use crate::config::decode::{Decoder, Fields, join};
 use crate::config::diagnose::Faults;
 use crate::config::document::{Entry, Node, Place, Value};
 use crate::config::expand::{Budget, Scope};
-use crate::config::resolve::checks::{self, Sighting};
+use crate::config::resolve::checks;
 use crate::config::resolve::service;
 use crate::config::shape::{Misfit, Mode, Shape, read_name};
 use crate::config::{Surroundings, keys};
@@ -57,7 +57,7 @@ pub(in crate::config) fn project(
     for (name, key, node) in service_nodes(&mut decoder, &fields) {
         let (plan, seen) = service::service(&name, key, &node, &mut decoder, around);
         services.push(Arc::new(plan));
-        sightings.push(Sighting { name, place: key, ..seen });
+        sightings.push(seen);
     }
     checks::check(&services, &sightings, exit_with.as_ref(), web.as_ref(), decoder.faults);
     Plan {

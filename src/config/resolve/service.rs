@@ -79,7 +79,6 @@ pub(super) fn service(
     };
     let seen = Sighting {
         name: name.clone(),
-        place: key,
         port: fields.get("port").map(|node| node.place),
         needs: needs_places,
     };
