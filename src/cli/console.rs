@@ -74,22 +74,6 @@ pub(crate) fn show(handle: Handle, services: Shown, format: LogFormat, out: Outp
     print(handle, printer)
 }
 
-/// Passes a single program's output on as it is, with everup's short remarks beside it on stderr.
-pub(crate) fn pass_on(handle: Handle, services: Shown, out: Output) -> impl Future<Output = ()> {
-    let printer = Printer {
-        follower: follower(&handle, services),
-        prefix: Prefix::new(std::iter::empty(), false, &out.stdout),
-        remarks: Prefix::new(std::iter::empty(), true, &out.stderr),
-        format: LogFormat::Text,
-        quiet: out.quiet,
-        events: false,
-    };
-    let remarks = remark(handle.clone(), false, out);
-    async move {
-        tokio::join!(print(handle, printer), remarks);
-    }
-}
-
 fn names(handle: &Handle) -> Vec<String> {
     let status = handle.snapshot.borrow();
     status.services.iter().flat_map(|service| service.instances.iter().map(|instance| instance.name.clone())).collect()

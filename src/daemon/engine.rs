@@ -47,6 +47,7 @@ type Message = (FromGuardian, Vec<std::os::fd::OwnedFd>);
 pub(super) struct Engine {
     pub(super) core: Supervisor,
     pub(super) mode: Mode,
+    pub(super) surroundings: crate::config::Surroundings,
     pub(super) now: Now,
     pub(super) capabilities: Option<Capabilities>,
     pub(super) processes: Processes,

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use tokio::task::LocalSet;
 
+use crate::config::Surroundings;
 use crate::guardian::link::Link;
 use crate::handle::Handle;
 use crate::model::names::ServiceName;
@@ -35,17 +36,19 @@ pub struct Launch {
     pub mode: Mode,
     /// The connection to the guardian.
     pub link: Link,
+    /// The services wanted; empty: all that are enabled.
+    pub start: Vec<ServiceName>,
+    /// What the file is read again with.
+    pub surroundings: Surroundings,
 }
 
 /// How everup was started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// `up`.
     Up {
         /// Without a terminal (`-d`): SIGHUP reconciles with the file.
         detached: bool,
-        /// The services wanted; empty: all that are enabled.
-        only: Vec<ServiceName>,
     },
     /// `run`: one program, as if everup were not there.
     Run {

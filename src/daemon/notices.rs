@@ -79,7 +79,7 @@ fn belongs(sender: Pid, main: Pid, cgroup: Option<&std::path::Path>) -> bool {
         None => {
             let mut tree = vec![];
             crate::os::tree::collect(main, &|_| false, &mut tree);
-            tree.iter().any(|process| process.pid() == sender)
+            tree.iter().any(|process| process.pid == sender)
         }
     }
 }

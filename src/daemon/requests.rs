@@ -1,6 +1,5 @@
 //! Requests from the doors on their way to the core.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +93,7 @@ impl Engine {
             let message = format!("this everup runs {}, not {}", known.display(), path.display());
             return Err(conflict(message, Some("everup down ends it".to_owned())));
         }
-        let plan = load(&path)?;
+        let plan = self.load(&path)?;
         if plan.state_dir != running.state_dir || plan.control != running.control || plan.web != running.web {
             let message = "state_dir, control and web are taken at the start only".to_owned();
             return Err(conflict(message, Some("everup down, then everup up".to_owned())));
@@ -102,19 +101,16 @@ impl Engine {
         self.file = FileMark::of(&path);
         Ok(plan)
     }
+
+    fn load(&self, path: &Path) -> Result<Plan, Denied> {
+        crate::config::load(path, &self.surroundings).map_err(|diagnostics| Denied {
+            code: DeniedCode::ConfigInvalid,
+            message: diagnostics.render(false),
+            hint: Some("nothing was changed; everup check shows the same".to_owned()),
+        })
+    }
 }
 
-/// Reads the file with everup's own environment.
-fn load(path: &Path) -> Result<Plan, Denied> {
-    let environment: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    crate::config::load(path, &environment).map_err(|diagnostics| Denied {
-        code: DeniedCode::ConfigInvalid,
-        message: diagnostics.render(false),
-        hint: Some("nothing was changed; everup check shows the same".to_owned()),
-    })
-}
 
 fn conflict(message: String, hint: Option<String>) -> Denied {
     Denied { code: DeniedCode::Conflict, message, hint }

@@ -13,7 +13,7 @@ impl Engine {
     /// everup itself was sent a signal.
     pub(super) fn signalled(&mut self, signal: Signal, from_terminal: bool) -> Option<Event> {
         let running_one = matches!(self.mode, Mode::Run { .. });
-        let detached = matches!(self.mode, Mode::Up { detached: true, .. });
+        let detached = matches!(self.mode, Mode::Up { detached: true });
         let origin = if from_terminal { "Ctrl-C" } else { "a signal" };
         match signal {
             Signal::INT if running_one => self.interrupted(false),

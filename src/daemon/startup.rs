@@ -84,7 +84,7 @@ fn stamp(path: &Path) -> Option<(u64, std::time::SystemTime)> {
 
 /// Opens state folder, lock, logs, history and doors, and makes the engine.
 pub(super) async fn open(launch: Launch) -> Result<Engine, StartError> {
-    let Launch { plan, mode, link } = launch;
+    let Launch { plan, mode, link, start, surroundings } = launch;
     let failed = |what: String| move |source| StartError::System { what, source };
     let dir = plan.state_dir.clone();
     crate::os::dirs::prepare(&dir).map_err(|error| StartError::Refused(error.to_string()))?;
@@ -102,11 +102,7 @@ pub(super) async fn open(launch: Launch) -> Result<Engine, StartError> {
     let plan = Arc::new(plan);
     let started = clock::now();
     let seeds = seeds(&dir, &recorder, started.moment.0 ^ u64::from(std::process::id()));
-    let only = match &mode {
-        Mode::Up { only, .. } => only.clone(),
-        Mode::Run { .. } => vec![],
-    };
-    let core = Supervisor::new(plan.clone(), seeds, &only);
+    let core = Supervisor::new(plan.clone(), seeds, &start);
     let publisher = Publisher::new(recorder, Arc::new(first_status(&plan, started.wall)));
     let (inbox, news) = mpsc::channel(INBOX);
     let (asking, requests) = mpsc::channel(REQUESTS);
@@ -145,6 +141,7 @@ pub(super) async fn open(launch: Launch) -> Result<Engine, StartError> {
     Ok(Engine {
         core,
         mode,
+        surroundings,
         now: started,
         capabilities: None,
         processes: Processes::new(link),

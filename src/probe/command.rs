@@ -18,9 +18,9 @@ const QUOTED: usize = 200;
 
 /// Runs commands the way the service itself is run: in its folder, as its user, with its environment, as a tree that
 /// is ended whole. The daemon does it through the guardian.
-pub trait RunCommand: Sync {
+pub trait RunCommand {
     /// Runs `argv` and waits for its end; after `limit` its whole tree is killed. Dropping the future does so too.
-    fn run(&self, argv: Vec<String>, limit: Duration) -> Pin<Box<dyn Future<Output = CommandOutcome> + Send + '_>>;
+    fn run(&self, argv: Vec<String>, limit: Duration) -> Pin<Box<dyn Future<Output = CommandOutcome> + '_>>;
 }
 
 /// What came of a command.
@@ -84,7 +84,7 @@ mod tests {
     struct Scripted(CommandOutcome);
 
     impl RunCommand for Scripted {
-        fn run(&self, argv: Vec<String>, limit: Duration) -> Pin<Box<dyn Future<Output = CommandOutcome> + Send + '_>> {
+        fn run(&self, argv: Vec<String>, limit: Duration) -> Pin<Box<dyn Future<Output = CommandOutcome> + '_>> {
             assert_eq!((argv, limit), (vec!["check".to_owned(), "8888".to_owned()], Duration::from_secs(5)));
             Box::pin(async { self.0.clone() })
         }

@@ -126,3 +126,27 @@ fn zombies_of(parent: i64) -> Vec<String> {
 fn yaml(text: &str) -> String {
     serde_json::to_string(text).expect("a string")
 }
+
+#[test]
+#[ignore = "needs npm: bash tests/peers/setup"]
+fn npm_start_leaves_nothing_behind() {
+    let port = crate::support::free_port();
+    let project = Project::new(&format!(
+        "services:\n  web: {{command: npm start --silent, port: {port}, stop: {{timeout: 3s}}, \
+         health: {{tcp: '127.0.0.1:{port}', start_timeout: 40s}}}}\n"
+    ));
+    project.write("package.json", r#"{"name": "app", "version": "1.0.0", "scripts": {"start": "node server.js"}}"#);
+    project.write(
+        "server.js",
+        "require('fs').writeFileSync('node.pid', String(process.pid));\n\
+         require('http').createServer((q, a) => a.end('hello')).listen(process.env.PORT, '127.0.0.1');\n",
+    );
+    let mut project = project;
+    project.start(&["up"]);
+    for _ in 0..3 {
+        project.wait_ready("web");
+        let node = written_pid(&project, "node.pid");
+        project.ok(&["restart", "web"]);
+        assert!(!alive(node), "node was left behind, holding the port");
+    }
+}

@@ -80,13 +80,9 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
     let link = Link::from_env().ok_or_else(|| Failure::new(Exit::RunTrouble, "cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let out = context.out;
-    let services = console::shown_of(&plan);
-    Ok(daemon::run(Launch { plan, mode: Mode::Run { terminal }, link, start: vec![] }, |handle| async move {
-        if terminal {
-            console::remark(handle, true, out).await;
-        } else {
-            console::pass_on(handle, services, out).await;
-        }
+    Ok(daemon::run(Launch { plan, mode: Mode::Run { terminal }, link, start: vec![], surroundings: surroundings() }, |handle| {
+        // The program's own output is passed on as it comes; only remarks are ours.
+        console::remark(handle, terminal, out)
     }))
 }
 

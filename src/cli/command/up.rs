@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::command::acting::{Acting, carry_out};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::live::Goal;
-use crate::cli::project::{Project, file, load};
+use crate::cli::project::{Project, file, load, surroundings};
 use crate::cli::select::Known;
 use crate::cli::{Context, console, detach};
 use crate::client::Client;
@@ -88,7 +88,7 @@ fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) 
     let link = Link::from_env().ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
     let (detached, format, out) = (args.detach, args.log_format, context.out);
     let services = console::shown_of(&plan);
-    let launch = Launch { plan, mode: Mode::Up { detached }, link, start };
+    let launch = Launch { plan, mode: Mode::Up { detached }, link, start, surroundings: surroundings() };
     Ok(daemon::run(launch, |handle| {
         // What follows the files begins now, before the first service does.
         let shown = (!detached).then(|| console::show(handle, services, format, out));
