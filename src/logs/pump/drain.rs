@@ -6,7 +6,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use crate::logs::pump::sink::{Pulled, Scratch, Sink, Turn};
+use crate::logs::pump::scratch::Scratch;
+use crate::logs::pump::sink::{Pulled, Sink, Turn};
 use crate::model::names::InstanceId;
 
 /// A stream takes at most this much of a turn, so that a flood delays nobody.

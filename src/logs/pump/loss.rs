@@ -9,22 +9,18 @@ const TELL_US: u64 = 1_000_000;
 /// A stream's losses since its file failed.
 #[derive(Debug, Default)]
 pub(super) struct Loss {
-    failing: Option<Failing>,
+    /// When the file is tried again; none: it works.
+    retry_us: Option<u64>,
     bytes: u64,
     notice: Option<String>,
     told_us: Option<u64>,
     reason: String,
 }
 
-#[derive(Debug)]
-struct Failing {
-    retry_us: u64,
-}
-
 impl Loss {
     /// The file failed; bytes are counted until it works again.
     pub(super) fn failed(&mut self, reason: String, now_us: u64) {
-        self.failing = Some(Failing { retry_us: now_us + RETRY_US });
+        self.retry_us = Some(now_us + RETRY_US);
         self.reason = reason;
     }
 
@@ -40,17 +36,17 @@ impl Loss {
 
     /// The file works again.
     pub(super) fn recovered(&mut self) {
-        self.failing = None;
+        self.retry_us = None;
     }
 
     /// Whether bytes before the next one are missing.
     pub(super) fn is_failing(&self) -> bool {
-        self.failing.is_some()
+        self.retry_us.is_some()
     }
 
     /// Whether the file should not even be tried now.
     pub(super) fn waits(&self, now_us: u64) -> bool {
-        self.failing.as_ref().is_some_and(|failing| now_us < failing.retry_us)
+        self.retry_us.is_some_and(|retry| now_us < retry)
     }
 
     /// When there is something to tell; none: nothing.

@@ -7,6 +7,7 @@
 mod drain;
 mod loss;
 mod rest;
+mod scratch;
 mod sink;
 mod worker;
 

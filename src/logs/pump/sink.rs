@@ -1,19 +1,20 @@
 //! One stream's log file: takes bytes from a pipe, marks times and runs, rotates between lines.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, SpliceFFlags, splice, tee};
+use nix::fcntl::{OFlag, SpliceFFlags, splice};
 
 use crate::logs::LONGEST_LINE;
 use crate::logs::folder::Folder;
 use crate::logs::index::{IndexWriter, Kind, Record};
 use crate::logs::names::Place;
 use crate::logs::pump::loss::Loss;
+use crate::logs::pump::scratch::Scratch;
 use crate::logs::rotate::rotate;
 use crate::model::names::Run;
 use crate::model::units::Timestamp;
@@ -42,43 +43,6 @@ pub(super) struct Turn {
     pub wall: Timestamp,
     /// Whether another stream of the same instance wrote since this one did.
     pub interleaved: bool,
-}
-
-/// Memory and a pipe for looking at bytes, shared by all streams.
-#[derive(Debug)]
-pub(super) struct Scratch {
-    /// Holds a copy of what is at the front of a stream's pipe; empty between uses.
-    peek: (File, File),
-    bytes: Vec<u8>,
-}
-
-impl Scratch {
-    pub(super) fn new() -> io::Result<Self> {
-        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok(Self { peek: (File::from(read), File::from(write)), bytes: vec![0; LONGEST_LINE] })
-    }
-
-    /// Looks at what is at the front of `pipe` without taking it.
-    fn peek(&mut self, pipe: BorrowedFd<'_>) -> nix::Result<&[u8]> {
-        let seen = tee(pipe, &self.peek.1, self.bytes.len(), SpliceFFlags::SPLICE_F_NONBLOCK)?;
-        let mut filled = 0;
-        while filled < seen {
-            match self.peek.0.read(&mut self.bytes[filled..seen]) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
-        }
-        Ok(&self.bytes[..filled])
-    }
-
-    /// Takes bytes from the front of `pipe`.
-    fn take(&mut self, pipe: BorrowedFd<'_>, limit: usize) -> nix::Result<&[u8]> {
-        let limit = limit.min(self.bytes.len());
-        let taken = nix::unistd::read(pipe, &mut self.bytes[..limit])?;
-        Ok(&self.bytes[..taken])
-    }
 }
 
 /// What became of one look at a pipe.
