@@ -86,6 +86,11 @@ impl<'t> Composer<'t, '_> {
                 let place = Place { start: line_start + tab, end: line_start + tab + 1 };
                 self.faults.add_with(place, message, "indent with spaces: YAML does not allow tabs there");
             }
+            // Between braces the } of ${NAME} ends the map.
+            None if line.contains("${") => {
+                let help = "put a text that holds ${…} in quotes when it stands between { } or [ ]";
+                self.faults.add_with(place, message, help);
+            }
             None => self.faults.add(place, message),
         }
     }

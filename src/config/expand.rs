@@ -198,7 +198,7 @@ impl Scope<'_> {
         let result = self
             .expand_into(&text, &mut parts, Some(name), depth)
             .and_then(|()| self.budget.spend(parts.length))
-            .map(|()| if is_secret_name(name) { parts.hide() } else { parts.list });
+            .map(|()| if is_secret_name(name) || parts.is_secret() { parts.hide() } else { parts.list });
         let value = match &result {
             Ok(parts) => EnvValue::Done(parts.clone()),
             Err(trouble) => EnvValue::Failed(trouble.clone()),
@@ -293,6 +293,10 @@ impl Parts {
     fn grow(&mut self, bytes: usize) -> Result<(), Trouble> {
         self.length += bytes;
         if self.length > MAX_TEXT { Err(Trouble::Long) } else { Ok(()) }
+    }
+
+    fn is_secret(&self) -> bool {
+        closed(&self.list).is_ok_and(|(text, _)| is_secret_value(&text))
     }
 
     fn hide(self) -> Vec<Part> {

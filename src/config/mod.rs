@@ -145,3 +145,6 @@ fn examine(
     let plan = plan.filter(|_| !faults.has_errors());
     (plan, Diagnostics::new(shown, text, tree.as_ref(), faults))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::secret::is_secret_value;
 use crate::config::words::word;
 use crate::config::write::{Out, write};
 use crate::model::names::ServiceName;
@@ -237,6 +238,9 @@ fn command(argv: &[Template]) -> Out {
 }
 
 fn template(template: &Template) -> Out {
+    if is_secret_value(&template.to_string()) {
+        return hidden();
+    }
     let escaped = |part: &Part| match part {
         Part::Text(text) => Part::Text(literal(text)),
         Part::Hidden(_) | Part::Port | Part::Index => part.clone(),
@@ -246,10 +250,12 @@ fn template(template: &Template) -> Out {
 
 /// A value that is hidden as a whole when any of it is a secret.
 fn whole(value: &Template) -> Out {
-    match value.parts().iter().find(|part| matches!(part, Part::Hidden(_))) {
-        Some(hidden) => Out::Text(Template::new(vec![hidden.clone()]).to_string()),
-        None => template(value),
-    }
+    let is_hidden = |part: &Part| matches!(part, Part::Hidden(_));
+    if value.parts().iter().any(is_hidden) { hidden() } else { template(value) }
+}
+
+fn hidden() -> Out {
+    Out::Text(Template::new(vec![Part::Hidden(String::new())]).to_string())
 }
 
 /// `text` as the file says it: a dollar sign that is meant as one is doubled.

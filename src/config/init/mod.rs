@@ -7,7 +7,7 @@ mod toolchains;
 use std::path::Path;
 
 use crate::config::resolve::name_of_folder;
-use crate::config::write::scalar;
+use crate::config::write::{Context, scalar};
 
 /// A proposed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ fn settle(ideas: &mut [Idea]) {
 fn write(folder: &Path, ideas: &[Idea]) -> String {
     let mut text = String::from("# Keeps these programs up: `everup up` starts them, `everup status` shows them.\n");
     text.push_str("# `everup schema` and `everup man` tell every key; `everup check` reads this file without starting anything.\n");
-    text.push_str(&format!("name: {}\n\nservices:\n", scalar(&name_of_folder(folder))));
+    text.push_str(&format!("name: {}\n\nservices:\n", scalar(&name_of_folder(folder), Context::Alone)));
     for (at, idea) in ideas.iter().enumerate() {
         if at > 0 {
             text.push('\n');
@@ -99,9 +99,9 @@ fn write(folder: &Path, ideas: &[Idea]) -> String {
 }
 
 fn service(idea: &Idea) -> String {
-    let mut text = format!("  {}:\n", scalar(&idea.name));
+    let mut text = format!("  {}:\n", scalar(&idea.name, Context::Inside));
     let remark = if idea.remark.is_empty() { String::new() } else { format!(" # {}", one_line(&idea.remark)) };
-    text.push_str(&format!("    command: {}{remark}\n", scalar(&idea.command)));
+    text.push_str(&format!("    command: {}{remark}\n", scalar(&idea.command, Context::Alone)));
     if idea.shell {
         text.push_str("    shell: true\n");
     }

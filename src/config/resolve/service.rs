@@ -198,7 +198,6 @@ fn env(decoder: &mut Decoder<'_>, written: &[(String, Place, String)]) -> BTreeM
     for (name, place, _) in written {
         match decoder.scope.env_value(name) {
             Ok(parts) => {
-                let parts = parts.into_iter().map(hide_passwords).collect::<Vec<Part>>();
                 if parts.iter().any(|part| matches!(part, Part::Text(text) | Part::Hidden(text) if text.contains('\0'))) {
                     decoder.faults.add(*place, "a text for a program cannot hold a NUL character");
                 }
@@ -208,13 +207,6 @@ fn env(decoder: &mut Decoder<'_>, written: &[(String, Place, String)]) -> BTreeM
         }
     }
     env
-}
-
-fn hide_passwords(part: Part) -> Part {
-    match part {
-        Part::Text(text) if crate::config::secret::is_secret_value(&text) => Part::Hidden(text),
-        Part::Text(_) | Part::Hidden(_) | Part::Port | Part::Index => part,
-    }
 }
 
 fn name_or_number(decoder: &mut Decoder<'_>, fields: &Fields<'_>, key: &str) -> Option<String> {

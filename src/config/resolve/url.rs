@@ -13,6 +13,13 @@ pub(super) struct Target {
     pub(super) socket: Option<String>,
 }
 
+/// What stands before `://`, or `unix` or `tcp` before a colon; empty when neither does.
+pub(super) fn scheme(parts: &[Part]) -> String {
+    let text = filled(parts);
+    let bare = ["unix", "tcp"].into_iter().find(|scheme| text.strip_prefix(scheme).is_some_and(|rest| rest.starts_with(':')));
+    bare.or_else(|| text.split_once("://").map(|(scheme, _)| scheme)).unwrap_or_default().to_owned()
+}
+
 /// Reads `http://…`, `https://…` and `http://unix:/path.sock:/health`.
 pub(super) fn http(parts: &[Part]) -> Result<Target, Misfit> {
     let help = "write http://host:port/path, https://host/path or http://unix:/path.sock:/health";
