@@ -153,7 +153,9 @@ impl Scope<'_> {
             (Some(parts), None) => out.all(&parts),
             (Some(parts), Some(_)) if parts.iter().any(|part| !is_empty(part)) => out.all(&parts),
             (_, Some(default)) => self.expand_into(default, out, own, depth + 1),
-            (None, None) => Err(Trouble::Unset { name: variable.name.to_owned(), spelled: variable.spelled.to_owned() }),
+            (None, None) => {
+                Err(Trouble::Unset { name: variable.name.to_owned(), spelled: variable.spelled.to_owned() })
+            }
         }
     }
 
@@ -386,17 +388,23 @@ mod tests {
             Err(Trouble::Unset { spelled, .. } | Trouble::Malformed { spelled }) => spelled,
             other => format!("{other:?}"),
         };
-        for (text, expected) in
-            [("a ${NOPE} b", "${NOPE}"), ("$NOPE.", "$NOPE"), ("${HOME", "${HOME"), ("${}", "${}"), ("${A-b}", "${A-b}")]
-        {
+        for (text, expected) in [
+            ("a ${NOPE} b", "${NOPE}"),
+            ("$NOPE.", "$NOPE"),
+            ("${HOME", "${HOME"),
+            ("${}", "${}"),
+            ("${A-b}", "${A-b}"),
+        ] {
             assert_eq!(spelled(text), expected, "{text}");
         }
     }
 
     #[test]
     fn a_bomb_of_variables_is_refused() {
-        let names: Vec<(String, String)> =
-            (0..30).map(|n| (format!("V{n}"), format!("${{V{0}}}${{V{0}}}", n + 1))).chain([("V30".to_owned(), "x".repeat(100))]).collect();
+        let names: Vec<(String, String)> = (0..30)
+            .map(|n| (format!("V{n}"), format!("${{V{0}}}${{V{0}}}", n + 1)))
+            .chain([("V30".to_owned(), "x".repeat(100))])
+            .collect();
         let env: Vec<(&str, &str)> = names.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert!(expand("$V0", &env).is_err());
     }

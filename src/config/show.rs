@@ -137,7 +137,7 @@ fn codes(codes: &[CodeRange]) -> Out {
     Out::List(codes.iter().map(|CodeRange(first, last)| range(*first, *last)).collect())
 }
 
-fn range<T: PartialEq + std::fmt::Display>(first: T, last: T) -> Out {
+fn range<T: Copy + PartialEq + std::fmt::Display>(first: T, last: T) -> Out {
     if first == last { Out::bare(first) } else { Out::bare(format!("{first}-{last}")) }
 }
 
@@ -147,7 +147,8 @@ fn of_health(health: &HealthPlan) -> Out {
         HealthPlan::One(probe) => of_probe(probe),
         HealthPlan::Kinds { startup, readiness, liveness } => {
             let kinds = [("startup", startup), ("readiness", readiness), ("liveness", liveness)];
-            let given = kinds.into_iter().filter_map(|(name, probe)| Some((name.to_owned(), of_probe(probe.as_ref()?))));
+            let given =
+                kinds.into_iter().filter_map(|(name, probe)| Some((name.to_owned(), of_probe(probe.as_ref()?))));
             Out::Map(given.collect())
         }
     }
@@ -157,7 +158,9 @@ fn of_probe(probe: &ProbePlan) -> Out {
     let (kind, how) = match &probe.how {
         ProbeKind::Http(http) => ("http", of_http(http)),
         ProbeKind::Tcp(ProbeAddress::Tcp(address)) => ("tcp", template(address)),
-        ProbeKind::Tcp(ProbeAddress::Unix(socket)) => ("tcp", Out::Text(literal(&format!("unix:{}", socket.display())))),
+        ProbeKind::Tcp(ProbeAddress::Unix(socket)) => {
+            ("tcp", Out::Text(literal(&format!("unix:{}", socket.display()))))
+        }
         ProbeKind::Exec(argv) => ("exec", command(argv)),
         ProbeKind::Notify => ("notify", Out::bare(true)),
         ProbeKind::Log(pattern) => ("log", Out::Text(literal(pattern))),

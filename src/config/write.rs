@@ -1,5 +1,7 @@
 //! Writes YAML that reads back as what it was made from.
 
+use std::fmt::Write as _;
+
 use crate::config::document::Scalar;
 
 /// Something to write.
@@ -19,7 +21,7 @@ pub(super) enum Out {
 
 impl Out {
     /// Something without quotes.
-    pub(super) fn bare(text: impl ToString) -> Self {
+    pub(super) fn bare(text: impl std::fmt::Display) -> Self {
         Self::Bare(text.to_string())
     }
 
@@ -53,7 +55,11 @@ fn entry(key: &str, value: &Out, depth: usize, text: &mut String) {
     text.push_str(&scalar(key, Context::Inside));
     text.push(':');
     match value {
-        Out::Text(value) => text.push_str(&format!(" {}\n", scalar(value, Context::Alone))),
+        Out::Text(value) => {
+            text.push(' ');
+            text.push_str(&scalar(value, Context::Alone));
+            text.push('\n');
+        }
         Out::Map(entries) if !entries.is_empty() => {
             text.push('\n');
             lines(entries, depth + 1, text);
@@ -115,7 +121,12 @@ pub(super) fn scalar(text: &str, context: Context) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-+=@%$ <>()~^;:".contains(c) || more.contains(c);
     // A colon is harmless unless a blank follows or the value ends with it.
     let colon = text.contains(": ") || text.ends_with(':');
-    let harmless = begins && text.chars().all(allowed) && !colon && !text.ends_with(' ') && text != "<<" && !text.starts_with("...");
+    let harmless = begins
+        && text.chars().all(allowed)
+        && !colon
+        && !text.ends_with(' ')
+        && text != "<<"
+        && !text.starts_with("...");
     if harmless && !typed && !flag_elsewhere { text.to_owned() } else { quoted(text) }
 }
 
@@ -138,7 +149,7 @@ fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
             c if c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}') => {
-                out.push_str(&format!("\\U{:08x}", u32::from(c)));
+                let _ = write!(out, "\\U{:08x}", u32::from(c));
             }
             c => out.push(c),
         }

@@ -178,13 +178,14 @@ fn headers(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> BTreeMap<String, T
         if value.parts().iter().any(odd) {
             decoder.faults.add(entry.node.place, "a header's value is one line");
         }
-        let secret = crate::config::secret::is_secret_name(&entry.key) || entry.key.eq_ignore_ascii_case("authorization");
-        headers.insert(entry.key.clone(), if secret { hidden(value) } else { value });
+        let secret =
+            crate::config::secret::is_secret_name(&entry.key) || entry.key.eq_ignore_ascii_case("authorization");
+        headers.insert(entry.key.clone(), if secret { hidden(&value) } else { value });
     }
     headers
 }
 
-fn hidden(value: Template) -> Template {
+fn hidden(value: &Template) -> Template {
     let hide = |part: &Part| match part {
         Part::Text(text) | Part::Hidden(text) => Part::Hidden(text.clone()),
         Part::Port | Part::Index => part.clone(),

@@ -34,8 +34,8 @@ fn the_smallest_file_has_every_default() {
         max_delay: Duration::from_secs(30),
         jitter: 0.2,
         reset_after: Duration::from_secs(10),
-        limit: LimitPlan { count: 10, within: Duration::from_secs(300), then: LimitThen::Slow },
-        slow_delay: Duration::from_secs(60),
+        limit: LimitPlan { count: 10, within: Duration::from_mins(5), then: LimitThen::Slow },
+        slow_delay: Duration::from_mins(1),
         success_codes: vec![CodeRange(0, 0)],
         rules: vec![],
     };
@@ -53,12 +53,14 @@ fn every_key_of_the_contract_is_taken() {
     assert_eq!(web.limits, LimitsPlan { open_files: Some(65_536), core: Some(0), processes: Some(u64::MAX) });
     let rules = &web.restart.rules;
     assert_eq!(rules[0].codes, [CodeRange(3, 3), CodeRange(64, 78)]);
-    assert_eq!((rules[1].signals.as_slice(), rules[2].causes.as_slice()), ([Signal::KILL].as_slice(), [Cause::Oom].as_slice()));
-    assert_eq!(web.needs.values().map(|need| (need.until, need.required)).collect::<Vec<_>>(), [
-        (Until::Started, false),
-        (Until::Ready, true),
-        (Until::Completed, true),
-    ]);
+    assert_eq!(
+        (rules[1].signals.as_slice(), rules[2].causes.as_slice()),
+        ([Signal::KILL].as_slice(), [Cause::Oom].as_slice())
+    );
+    assert_eq!(
+        web.needs.values().map(|need| (need.until, need.required)).collect::<Vec<_>>(),
+        [(Until::Started, false), (Until::Ready, true), (Until::Completed, true),]
+    );
     let HealthPlan::Kinds { startup: Some(_), readiness: Some(_), liveness: Some(liveness) } = &web.health else {
         panic!("{:?}", web.health);
     };
@@ -96,7 +98,9 @@ fn short_forms_mean_what_their_long_forms_say() {
 
 #[test]
 fn a_shell_gets_the_whole_text_and_gives_way_where_it_can() {
-    for (text, script) in [("npm start", "exec npm start"), ("cd x && ./y", "cd x && ./y"), ("a > $$HOME", "exec a > $HOME")] {
+    for (text, script) in
+        [("npm start", "exec npm start"), ("cd x && ./y", "cd x && ./y"), ("a > $$HOME", "exec a > $HOME")]
+    {
         let web = service(&format!("command: {text}\nshell: true"));
         assert_eq!(rendered(&web.command, 1, 1), ["sh", "-c", script]);
     }
@@ -112,7 +116,7 @@ fn a_task_is_not_restarted_unless_it_says_so() {
 #[test]
 fn a_long_first_delay_lifts_the_cap() {
     let web = service("restart: {delay: 2m}");
-    assert_eq!(web.restart.max_delay, Duration::from_secs(120));
+    assert_eq!(web.restart.max_delay, Duration::from_mins(2));
 }
 
 #[test]
@@ -190,7 +194,10 @@ fn probes_keep_what_differs_between_instances_open() {
     let web = service("port: 80\nhealth: {tcp: \"localhost:${PORT}\", interval: 1s}");
     let HealthPlan::One(probe) = &web.health else { panic!() };
     assert!(matches!(&probe.how, ProbeKind::Tcp(ProbeAddress::Tcp(to)) if to.to_string() == "localhost:${PORT}"));
-    assert_eq!((probe.interval, probe.timeout, probe.start_timeout), (Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(60)));
+    assert_eq!(
+        (probe.interval, probe.timeout, probe.start_timeout),
+        (Duration::from_secs(1), Duration::from_secs(5), Duration::from_mins(1))
+    );
 }
 
 #[test]

@@ -90,7 +90,9 @@ fn bombs_are_refused_quickly() {
         let last = n - 1;
         format!("{text}a{n}: &a{n} [*a{last},*a{last},*a{last},*a{last},*a{last},*a{last},*a{last},*a{last},*a{last},*a{last}]\n")
     });
-    let merges: String = (1..30).fold("a0: &a0 {k0: x}\n".to_owned(), |text, n| format!("{text}a{n}: &a{n} {{<<: [*a{0}, *a{0}], k{n}: *a{0}}}\n", n - 1));
+    let merges: String = (1..30).fold("a0: &a0 {k0: x}\n".to_owned(), |text, n| {
+        format!("{text}a{n}: &a{n} {{<<: [*a{0}, *a{0}], k{n}: *a{0}}}\n", n - 1)
+    });
     let many: String = (0..60_000).map(|n| format!("s{n}: {{}}\n")).collect();
     let defaults: String = (0..20_000).map(|n| format!("V{n}: x, ")).collect();
     let services: String = (0..20_000).map(|n| format!("s{n}: , ")).collect();
@@ -107,8 +109,14 @@ fn bombs_are_refused_quickly() {
         anchors,
         format!("defaults: {{env: {{{defaults}}}}}\nservices: {{{services}}}"),
         "x".repeat((1 << 20) + 1),
-        format!("services: {{web: {{command: x, env: {{{}}}}}}}", (0..2_000).map(|n| format!("V{n}: \"${{V{0}}}${{V{0}}}\", ", n + 1)).collect::<String>()),
-        format!("services: {{{}}}", (0..3_000).map(|n| format!("s{n}: {{command: x, needs: [s{}]}}, ", (n + 1) % 3_000)).collect::<String>()),
+        format!(
+            "services: {{web: {{command: x, env: {{{}}}}}}}",
+            (0..2_000).map(|n| format!("V{n}: \"${{V{0}}}${{V{0}}}\", ", n + 1)).collect::<String>()
+        ),
+        format!(
+            "services: {{{}}}",
+            (0..3_000).map(|n| format!("s{n}: {{command: x, needs: [s{}]}}, ", (n + 1) % 3_000)).collect::<String>()
+        ),
         format!("services: {{web: {{command: {}x}}}}", "${A:-".repeat(50_000)),
     ] {
         let diagnostics = read(&text).expect_err(&text[..text.len().min(80)]);

@@ -1,5 +1,7 @@
 //! The room as a whole: texts in, plans or diagnostics out.
 
+#![expect(clippy::format_collect, reason = "texts of a test are short")]
+
 mod accepted;
 mod any_text;
 mod refused;

@@ -31,7 +31,9 @@ fn fits(value: &Value, schema: &Value, root: &Value) -> bool {
         "anyOf" => wanted.as_array().unwrap().iter().any(|one| fits(value, one, root)),
         "enum" => wanted.as_array().unwrap().contains(value),
         "const" => wanted == value,
-        "pattern" => value.as_str().is_none_or(|text| regex::Regex::new(wanted.as_str().unwrap()).unwrap().is_match(text)),
+        "pattern" => {
+            value.as_str().is_none_or(|text| regex::Regex::new(wanted.as_str().unwrap()).unwrap().is_match(text))
+        }
         "minimum" => value.as_f64().is_none_or(|number| number >= wanted.as_f64().unwrap()),
         "maximum" => value.as_f64().is_none_or(|number| number <= wanted.as_f64().unwrap()),
         "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= wanted.as_u64().unwrap()),
@@ -43,7 +45,9 @@ fn fits(value: &Value, schema: &Value, root: &Value) -> bool {
             let known = |key: &String| schema.get("properties").is_some_and(|keys| keys.get(key).is_some());
             map.iter().filter(|(key, _)| !known(key)).all(|(_, value)| fits(value, wanted, root))
         }),
-        "required" => value.as_object().is_none_or(|map| wanted.as_array().unwrap().iter().all(|key| map.contains_key(key.as_str().unwrap()))),
+        "required" => value
+            .as_object()
+            .is_none_or(|map| wanted.as_array().unwrap().iter().all(|key| map.contains_key(key.as_str().unwrap()))),
         "$ref" => fits(value, root.pointer(wanted.as_str().unwrap().trim_start_matches('#')).unwrap(), root),
         "$schema" | "$defs" | "title" | "description" | "default" => true,
         other => panic!("{other}"),
@@ -53,7 +57,9 @@ fn fits(value: &Value, schema: &Value, root: &Value) -> bool {
 fn json(node: &Node) -> Value {
     match &node.value {
         Tree::List(items) => items.iter().map(json).collect(),
-        Tree::Map(entries) => Value::Object(entries.iter().map(|entry| (entry.key.clone(), json(&entry.node))).collect()),
+        Tree::Map(entries) => {
+            Value::Object(entries.iter().map(|entry| (entry.key.clone(), json(&entry.node))).collect())
+        }
         Tree::Scalar(scalar) if scalar.is_null() => Value::Null,
         Tree::Scalar(scalar) => match (scalar.flag(), scalar.whole(), scalar.number()) {
             (Some(flag), _, _) => json!(flag),
@@ -105,7 +111,9 @@ fn file_with(section: &Section, line: &str) -> String {
         "service" => format!("services: {{web: {{{line}}}}}"),
         "need" => format!("services: {{a: {{command: x}}, web: {{command: x, needs: {{a: {{{line}}}}}}}}}"),
         "restart_limit" => format!("services: {{web: {{command: x, restart: {{limit: {{{line}}}}}}}}}"),
-        "restart_rule" => format!("services: {{web: {{command: x, restart: {{rules: [{{codes: [1], then: stop, {line}}}]}}}}}}"),
+        "restart_rule" => {
+            format!("services: {{web: {{command: x, restart: {{rules: [{{codes: [1], then: stop, {line}}}]}}}}}}")
+        }
         "probe" | "probes" => format!("services: {{web: {{command: x, health: {{{line}}}}}}}"),
         "http" => format!("services: {{web: {{command: x, health: {{http: {{{line}}}}}}}}}"),
         name => format!("services: {{web: {{command: x, {name}: {{{line}}}}}}}"),
@@ -118,9 +126,13 @@ fn no_key_of_the_table_is_ignored() {
         for key in section.keys {
             let text = file_with(section, &format!("{}: [[{{odd: 1}}]]", key.name));
             let diagnostics = read(&text).expect_err(&text);
-            let named = diagnostics.list().iter().any(|one| one.path.contains(key.name) || one.message.contains(key.name));
+            let named =
+                diagnostics.list().iter().any(|one| one.path.contains(key.name) || one.message.contains(key.name));
             assert!(named, "{}.{}: {diagnostics}", section.name, key.name);
-            let later = diagnostics.list().iter().any(|one| one.message == format!("`{}` is not in this version yet", key.name));
+            let later = diagnostics
+                .list()
+                .iter()
+                .any(|one| one.message == format!("`{}` is not in this version yet", key.name));
             assert_eq!(later, matches!(key.shape, Shape::Later), "{}", key.name);
         }
     }

@@ -57,7 +57,10 @@ fn one_service_is_shown_alone() {
 fn init_proposes_what_passes_the_check() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[], "command: ${EVERUP} demo-app --port ${PORT}"),
-        (&[("Procfile", "web: gunicorn app:app --bind 0.0.0.0:$PORT\nworker: celery -A app worker && x\n# c: d\n")], "shell: true"),
+        (
+            &[("Procfile", "web: gunicorn app:app --bind 0.0.0.0:$PORT\nworker: celery -A app worker && x\n# c: d\n")],
+            "shell: true",
+        ),
         (&[("Procfile", "we b!: A=$B x\nwe-b: y $HOME 'z'\n: q\n")], "name: "),
         (&[("package.json", "{\"scripts\": {\"start\": \"node x\"}}")], "command: npm start"),
         (&[("package.json", "{\"main\": \"index.js\"}"), ("index.js", "app.get('/healthz', f)")], "${PORT}/healthz"),
@@ -66,9 +69,15 @@ fn init_proposes_what_passes_the_check() {
         (&[("requirements.txt", "flask==3\n"), ("app.py", "x = 1")], "-m flask --app app run"),
         (&[("src/main.py", "from fastapi import FastAPI\napi = FastAPI()\n")], "uvicorn src.main:api --port ${PORT}"),
         (&[("main.py", "print(1)")], "python3 main.py"),
-        (&[("Cargo.toml", "[package]\nname = \"shop\"\n[dependencies]\nname = \"x\""), ("src/main.rs", "")], "target/release/shop"),
+        (
+            &[("Cargo.toml", "[package]\nname = \"shop\"\n[dependencies]\nname = \"x\""), ("src/main.rs", "")],
+            "target/release/shop",
+        ),
         (&[("go.mod", "module example.com/a/shop\n"), ("main.go", "")], "command: ./shop"),
-        (&[("manage.py", ""), ("package.json", "{\"scripts\": {\"dev\": \"vite\"}}"), (".env", "A=1")], "env_file: .env"),
+        (
+            &[("manage.py", ""), ("package.json", "{\"scripts\": {\"dev\": \"vite\"}}"), (".env", "A=1")],
+            "env_file: .env",
+        ),
         (&[("package.json", "not json"), ("Cargo.toml", "\u{0}"), ("go.mod", "")], "demo-app"),
     ];
     for (files, expected) in cases {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::around;
-use crate::config::wrap::{RunOptions, name_for};
 use crate::config::wrap;
+use crate::config::wrap::{RunOptions, name_for};
 use crate::model::plan::{HealthPlan, LimitThen, Policy};
 use crate::model::signal::Signal;
 use crate::model::template::Slots;
@@ -45,7 +45,10 @@ fn options_are_read_as_their_keys_are() {
     )
     .unwrap();
     let app = &plan.services[0];
-    assert_eq!((app.name.as_str(), app.port, app.restart.policy, app.stop.signal), ("shop", Some(8000), Policy::Never, Signal::INT));
+    assert_eq!(
+        (app.name.as_str(), app.port, app.restart.policy, app.stop.signal),
+        ("shop", Some(8000), Policy::Never, Signal::INT)
+    );
     let shown: Vec<String> = app.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(shown, ["A=$x y", "HOME=/home/me"]);
     assert!(matches!(app.health, HealthPlan::One(_)));
@@ -54,8 +57,16 @@ fn options_are_read_as_their_keys_are() {
 #[test]
 fn what_is_wrong_with_the_options_is_drawn() {
     let cases: [(RunOptions, &str, &str); 6] = [
-        (RunOptions { health: Some("htp://x".to_owned()), ..options(&["a"]) }, "cannot read \"htp://x\"", "--health htp://x"),
-        (RunOptions { restart: Some("alwys".to_owned()), ..options(&["a"]) }, "did you mean `always`?", "--restart alwys"),
+        (
+            RunOptions { health: Some("htp://x".to_owned()), ..options(&["a"]) },
+            "cannot read \"htp://x\"",
+            "--health htp://x",
+        ),
+        (
+            RunOptions { restart: Some("alwys".to_owned()), ..options(&["a"]) },
+            "did you mean `always`?",
+            "--restart alwys",
+        ),
         (RunOptions { port: Some("99999".to_owned()), ..options(&["a"]) }, "from 1 to 65535", "--port 99999"),
         (RunOptions { env: vec!["NOPE".to_owned()], ..options(&["a"]) }, "--env NAME=value", "--env NOPE"),
         (RunOptions { name: Some("a b".to_owned()), ..options(&["a"]) }, "cannot use \"a b\" as a name", "--name a b"),
