@@ -44,7 +44,6 @@ impl<'t> Composer<'t, '_> {
             let (event, place) = self.next()?;
             match event {
                 Event::StreamEnd => break,
-                Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(..) if root.is_none() => {
                     let (event, place) = self.next()?;
                     root = Some(self.node(event, place, 0)?);
@@ -85,6 +84,11 @@ impl<'t> Composer<'t, '_> {
             Some(tab) => {
                 let place = Place { start: line_start + tab, end: line_start + tab + 1 };
                 self.faults.add_with(place, message, "indent with spaces: YAML does not allow tabs there");
+            }
+            // Between braces the } of ${NAME} ends the map.
+            None if line.contains("${") => {
+                let help = "put a text that holds ${…} in quotes when it stands between { } or [ ]";
+                self.faults.add_with(place, message, help);
             }
             None => self.faults.add(place, message),
         }
@@ -179,7 +183,11 @@ impl<'t> Composer<'t, '_> {
             };
             if let Some(first) = seen.get(&text) {
                 let line = self.text[..first.start.min(self.text.len())].matches('\n').count() + 1;
-                self.faults.add_with(at, format!("duplicate key `{}`", short(&text)), format!("it stands on line {line} already"));
+                self.faults.add_with(
+                    at,
+                    format!("duplicate key `{}`", short(&text)),
+                    format!("it stands on line {line} already"),
+                );
                 continue;
             }
             seen.insert(text.clone(), at);

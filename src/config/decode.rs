@@ -221,7 +221,11 @@ impl Decoder<'_> {
             }
         };
         if argv.first().is_none_or(|program| program.parts().is_empty()) {
-            self.faults.add_with(node.place, "expected a program, found nothing", "write the program and its arguments");
+            self.faults.add_with(
+                node.place,
+                "expected a program, found nothing",
+                "write the program and its arguments",
+            );
             return None;
         }
         Some(argv)
@@ -274,7 +278,8 @@ impl Decoder<'_> {
     }
 
     fn without_nul(&mut self, place: Place, parts: Vec<Part>) -> Option<Template> {
-        let has_nul = parts.iter().any(|part| matches!(part, Part::Text(text) | Part::Hidden(text) if text.contains('\0')));
+        let has_nul =
+            parts.iter().any(|part| matches!(part, Part::Text(text) | Part::Hidden(text) if text.contains('\0')));
         if has_nul {
             self.faults.add(place, "a text for a program cannot hold a NUL character");
             return None;

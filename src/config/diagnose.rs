@@ -1,6 +1,6 @@
 //! What is wrong with a file: where, in which words, and what to write instead.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
@@ -24,7 +24,8 @@ pub struct Diagnostics {
     /// Whether nothing of it is an error.
     valid: bool,
     /// What is to be said.
-    diagnostics: Vec<Diagnostic>,
+    #[serde(rename = "diagnostics")]
+    list: Vec<Diagnostic>,
     /// How many more there are than the hundred that are listed.
     more: usize,
     #[serde(skip)]
@@ -66,16 +67,16 @@ impl Diagnostics {
     pub(super) fn new(file: &Path, source: &str, tree: Option<&Node>, faults: Faults) -> Self {
         let mut list = faults.list;
         list.sort_by_key(|fault| fault.place);
-        let diagnostics: Vec<Diagnostic> = list.into_iter().map(|fault| fault.located(source, tree)).collect();
-        let valid = diagnostics.iter().all(|one| one.severity == Severity::Note);
-        Self { v: 1, file: file.to_owned(), valid, diagnostics, more: faults.more, source: source.to_owned() }
+        let list: Vec<Diagnostic> = list.into_iter().map(|fault| fault.located(source, tree)).collect();
+        let valid = list.iter().all(|one| one.severity == Severity::Note);
+        Self { v: 1, file: file.to_owned(), valid, list, more: faults.more, source: source.to_owned() }
     }
 
     /// One error about a file that could not even be read.
     pub(super) fn unreadable(file: &Path, message: String, help: Option<String>) -> Self {
         let diagnostic =
             Diagnostic { severity: Severity::Error, line: 0, column: 0, length: 0, path: String::new(), message, help };
-        Self { v: 1, file: file.to_owned(), valid: false, diagnostics: vec![diagnostic], more: 0, source: String::new() }
+        Self { v: 1, file: file.to_owned(), valid: false, list: vec![diagnostic], more: 0, source: String::new() }
     }
 
     /// Whether none of them is an error.
@@ -90,14 +91,14 @@ impl Diagnostics {
 
     /// Each of them, in the file's order; at most a hundred.
     pub fn list(&self) -> &[Diagnostic] {
-        &self.diagnostics
+        &self.list
     }
 
     /// The text for a terminal: each with file:line:column, its line underlined, and what to do.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
-        for (at, diagnostic) in self.diagnostics.iter().enumerate() {
+        for (at, diagnostic) in self.list.iter().enumerate() {
             if at > 0 {
                 out.push('\n');
             }
@@ -105,7 +106,7 @@ impl Diagnostics {
             out.push('\n');
         }
         if self.more > 0 {
-            out.push_str(&format!("\n… and {} more\n", self.more));
+            let _ = writeln!(out, "\n… and {} more", self.more);
         }
         out
     }
@@ -115,11 +116,16 @@ impl Diagnostics {
             Severity::Error => Level::ERROR,
             Severity::Note => Level::NOTE,
         };
-        let file = self.file.display().to_string();
+        let file = printable(&self.file.display().to_string());
         let line = self.source.split('\n').nth(diagnostic.line.saturating_sub(1)).unwrap_or("").trim_end_matches('\r');
+        let line = &printable(line);
         let mut group = Group::with_title(level.primary_title(printable(&diagnostic.message)));
         if diagnostic.line == 0 || line.len() > WIDEST {
-            let place = if diagnostic.line == 0 { String::new() } else { format!(":{}:{}", diagnostic.line, diagnostic.column) };
+            let place = if diagnostic.line == 0 {
+                String::new()
+            } else {
+                format!(":{}:{}", diagnostic.line, diagnostic.column)
+            };
             group = group.element(Level::NOTE.no_name().message(format!("--> {file}{place}")));
         } else {
             let byte = |column: usize| line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
@@ -149,7 +155,7 @@ impl std::error::Error for Diagnostics {}
 
 /// Text of the file inside a message must not reach the terminal as control characters.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
 }
 
 /// Collects what is wrong while the text is read.

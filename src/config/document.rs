@@ -231,9 +231,17 @@ mod tests {
             ("0x-1", None, None, None, false),
         ] {
             let scalar = Scalar::plain(text);
-            assert_eq!((scalar.whole(), scalar.number(), scalar.flag(), scalar.is_null()), (whole, number, flag, null), "{text}");
+            assert_eq!(
+                (scalar.whole(), scalar.number(), scalar.flag(), scalar.is_null()),
+                (whole, number, flag, null),
+                "{text}"
+            );
             let quoted = Scalar { text: text.to_owned(), plain: false };
-            assert_eq!((quoted.whole(), quoted.number(), quoted.flag(), quoted.is_null()), (None, None, None, false), "{text}");
+            assert_eq!(
+                (quoted.whole(), quoted.number(), quoted.flag(), quoted.is_null()),
+                (None, None, None, false),
+                "{text}"
+            );
         }
     }
 }

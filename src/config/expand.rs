@@ -153,7 +153,9 @@ impl Scope<'_> {
             (Some(parts), None) => out.all(&parts),
             (Some(parts), Some(_)) if parts.iter().any(|part| !is_empty(part)) => out.all(&parts),
             (_, Some(default)) => self.expand_into(default, out, own, depth + 1),
-            (None, None) => Err(Trouble::Unset { name: variable.name.to_owned(), spelled: variable.spelled.to_owned() }),
+            (None, None) => {
+                Err(Trouble::Unset { name: variable.name.to_owned(), spelled: variable.spelled.to_owned() })
+            }
         }
     }
 
@@ -198,7 +200,7 @@ impl Scope<'_> {
         let result = self
             .expand_into(&text, &mut parts, Some(name), depth)
             .and_then(|()| self.budget.spend(parts.length))
-            .map(|()| if is_secret_name(name) { parts.hide() } else { parts.list });
+            .map(|()| if is_secret_name(name) || parts.is_secret() { parts.hide() } else { parts.list });
         let value = match &result {
             Ok(parts) => EnvValue::Done(parts.clone()),
             Err(trouble) => EnvValue::Failed(trouble.clone()),
@@ -295,6 +297,10 @@ impl Parts {
         if self.length > MAX_TEXT { Err(Trouble::Long) } else { Ok(()) }
     }
 
+    fn is_secret(&self) -> bool {
+        closed(&self.list).is_ok_and(|(text, _)| is_secret_value(&text))
+    }
+
     fn hide(self) -> Vec<Part> {
         self.list
             .into_iter()
@@ -382,17 +388,23 @@ mod tests {
             Err(Trouble::Unset { spelled, .. } | Trouble::Malformed { spelled }) => spelled,
             other => format!("{other:?}"),
         };
-        for (text, expected) in
-            [("a ${NOPE} b", "${NOPE}"), ("$NOPE.", "$NOPE"), ("${HOME", "${HOME"), ("${}", "${}"), ("${A-b}", "${A-b}")]
-        {
+        for (text, expected) in [
+            ("a ${NOPE} b", "${NOPE}"),
+            ("$NOPE.", "$NOPE"),
+            ("${HOME", "${HOME"),
+            ("${}", "${}"),
+            ("${A-b}", "${A-b}"),
+        ] {
             assert_eq!(spelled(text), expected, "{text}");
         }
     }
 
     #[test]
     fn a_bomb_of_variables_is_refused() {
-        let names: Vec<(String, String)> =
-            (0..30).map(|n| (format!("V{n}"), format!("${{V{0}}}${{V{0}}}", n + 1))).chain([("V30".to_owned(), "x".repeat(100))]).collect();
+        let names: Vec<(String, String)> = (0..30)
+            .map(|n| (format!("V{n}"), format!("${{V{0}}}${{V{0}}}", n + 1)))
+            .chain([("V30".to_owned(), "x".repeat(100))])
+            .collect();
         let env: Vec<(&str, &str)> = names.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert!(expand("$V0", &env).is_err());
     }

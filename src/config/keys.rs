@@ -68,14 +68,29 @@ pub(super) static ROOT: Section = Section {
     doc: "A project: its services and what surrounds them.",
     keys: &[
         key("name", Shape::Name, "", "The project's name; by default the folder's."),
-        key("state_dir", Shape::Path, "", "Where logs, history and socket are kept; by default .everup beside the file, or, where that cannot be written, /var/lib/everup/NAME for root and $XDG_STATE_HOME/everup/NAME for others."),
+        key(
+            "state_dir",
+            Shape::Path,
+            "",
+            "Where logs, history and socket are kept; by default .everup beside the file, or, where that cannot be written, /var/lib/everup/NAME for root and $XDG_STATE_HOME/everup/NAME for others.",
+        ),
         key("exit_with", Shape::Name, "", "The service whose end ends everup, with its exit code."),
         later("on_supervisor_death"),
         later("watch"),
         later("notify"),
-        key("defaults", Shape::Section(&SERVICE), "", "Keys of a service, merged under each of them: maps key by key, everything else is replaced."),
+        key(
+            "defaults",
+            Shape::Section(&SERVICE),
+            "",
+            "Keys of a service, merged under each of them: maps key by key, everything else is replaced.",
+        ),
         key("control", Shape::Section(&CONTROL), "", "Who else may talk to the control socket."),
-        key("web", Shape::Section(&WEB), "", "Status page, JSON API and /metrics over TCP; off unless `listen` is set."),
+        key(
+            "web",
+            Shape::Section(&WEB),
+            "",
+            "Status page, JSON API and /metrics over TCP; off unless `listen` is set.",
+        ),
         later("history"),
         key("services", Shape::Map(&Shape::Section(&SERVICE)), "", "What to keep up, by name."),
     ],
@@ -87,7 +102,12 @@ pub(super) static CONTROL: Section = Section {
     title: "under `control`",
     doc: "Who may talk to the control socket.",
     keys: &[
-        key("socket", Shape::Path, "", "The socket's path, relative to the file; by default everup.sock in the state folder."),
+        key(
+            "socket",
+            Shape::Path,
+            "",
+            "The socket's path, relative to the file; by default everup.sock in the state folder.",
+        ),
         key("mode", Shape::Mode, "\"0600\"", "Permission bits of the socket, in octal."),
         key("users", TEXTS, "[]", "Further users who may talk to it, by name or number."),
         key("groups", TEXTS, "[]", "Further groups, by name or number."),
@@ -101,7 +121,12 @@ pub(super) static WEB: Section = Section {
     doc: "The door over TCP.",
     keys: &[
         key("listen", Shape::Address, "", "Where to listen, such as 127.0.0.1:9876."),
-        key("token_file", Shape::Path, "", "The file with the bearer token that changes need; required beyond loopback."),
+        key(
+            "token_file",
+            Shape::Path,
+            "",
+            "The file with the bearer token that changes need; required beyond loopback.",
+        ),
     ],
 };
 
@@ -111,30 +136,68 @@ pub(super) static SERVICE: Section = Section {
     title: "under a service",
     doc: "One service and how it is kept up.",
     keys: &[
-        key("command", Shape::Command, "", "The program and its arguments. A text is split into words as a shell would, but run without one; a list is taken as it is."),
+        key(
+            "command",
+            Shape::Command,
+            "",
+            "The program and its arguments. A text is split into words as a shell would, but run without one; a list is taken as it is.",
+        ),
         key("shell", Shape::Flag, "false", "Whether the command is run by `sh -c`."),
         key("cwd", Shape::Path, ".", "The folder it runs in, relative to the file."),
         key("env", Shape::Map(&Shape::Text), "{}", "Its environment, on top of everup's own and `env_file`."),
-        key("env_file", Shape::Path, "", "A dotenv file, relative to the file; its values are not expanded and never shown."),
+        key(
+            "env_file",
+            Shape::Path,
+            "",
+            "A dotenv file, relative to the file; its values are not expanded and never shown.",
+        ),
         key("instances", Shape::Whole { min: 0, max: 1000 }, "1", "How many copies run."),
-        key("port", Shape::Whole { min: 1, max: 65535 }, "", "Instance 1 gets it as PORT, instance 2 the next one, and so on."),
+        key(
+            "port",
+            Shape::Whole { min: 1, max: 65535 },
+            "",
+            "Instance 1 gets it as PORT, instance 2 the next one, and so on.",
+        ),
         key("enabled", Shape::Flag, "true", "Whether `up` starts it."),
-        key("needs", Shape::Any(&[Shape::List(&Shape::Name), Shape::Map(&Shape::Any(&[Shape::Words(words_of::<Until>), Shape::Section(&NEED)]))]), "{}", "Other services it waits for; a list means ready."),
+        key(
+            "needs",
+            Shape::Any(&[
+                Shape::List(&Shape::Name),
+                Shape::Map(&Shape::Any(&[Shape::Words(words_of::<Until>), Shape::Section(&NEED)])),
+            ]),
+            "{}",
+            "Other services it waits for; a list means ready.",
+        ),
         key("type", Shape::Words(words_of::<Kind>), "service", "A service keeps running, a task runs once."),
         key("user", Shape::Text, "", "Who it runs as, by name or number."),
         key("group", Shape::Text, "", "Its group, by name or number; by default the user's."),
         key("umask", Shape::Mode, "", "Its umask in octal; by default everup's."),
         key("nice", Shape::Whole { min: -20, max: 19 }, "", "Its nice value; by default everup's."),
         key("limits", Shape::Section(&LIMITS), "", "Resource limits."),
-        key("restart", Shape::Any(&[Shape::Words(words_of::<Policy>), Shape::Section(&RESTART)]), "", "When and how it is restarted; a task by default never."),
-        key("health", Shape::Any(&[Shape::Url, Shape::Section(&PROBE), Shape::Section(&KINDS)]), "", "How it is asked whether it is well: a URL, one probe, or probes by kind."),
+        key(
+            "restart",
+            Shape::Any(&[Shape::Words(words_of::<Policy>), Shape::Section(&RESTART)]),
+            "",
+            "When and how it is restarted; a task by default never.",
+        ),
+        key(
+            "health",
+            Shape::Any(&[Shape::Url, Shape::Section(&PROBE), Shape::Section(&KINDS)]),
+            "",
+            "How it is asked whether it is well: a URL, one probe, or probes by kind.",
+        ),
         key("stop", Shape::Any(&[Shape::Signal, Shape::Section(&STOP)]), "", "How it is ended."),
         key("hooks", Shape::Section(&HOOKS), "", "Commands around its life; the cause is in EVERUP_CAUSE."),
         key("watchdog", SPAN, "", "WATCHDOG=1 must come on NOTIFY_SOCKET at least this often, or it is restarted."),
         later("watch"),
         later("reload"),
         later("listen"),
-        key("logs", Shape::Any(&[Shape::Text, Shape::Section(&LOGS)]), "", "Where its output goes: none, inherit, a path for both streams, or in full."),
+        key(
+            "logs",
+            Shape::Any(&[Shape::Text, Shape::Section(&LOGS)]),
+            "",
+            "Where its output goes: none, inherit, a path for both streams, or in full.",
+        ),
         later("memory_restart"),
         later("metrics"),
         later("log_metrics"),
@@ -176,7 +239,12 @@ pub(super) static RESTART: Section = Section {
         key("delay", DURATION, "250ms", "The first delay."),
         key("factor", Shape::Decimal { min: 1.0, max: 100.0 }, "2", "By what the delay grows."),
         key("max_delay", DURATION, "30s", "Where it ends growing."),
-        key("jitter", Shape::Decimal { min: 0.0, max: 1.0 }, "0.2", "The share of the delay by which it varies up and down."),
+        key(
+            "jitter",
+            Shape::Decimal { min: 0.0, max: 1.0 },
+            "0.2",
+            "The share of the delay by which it varies up and down.",
+        ),
         key("reset_after", DURATION, "10s", "Time ready and healthy after which earlier attempts are forgiven."),
         key("limit", Shape::Section(&LIMIT), "", "How many restarts are too many, and what then."),
         key("slow_delay", SPAN, "60s", "The delay of a crash-looping service."),
@@ -193,7 +261,12 @@ pub(super) static LIMIT: Section = Section {
     keys: &[
         key("count", Shape::Whole { min: 1, max: 1_000_000 }, "10", "Restarts allowed …"),
         key("within", SPAN, "5m", "… within this window."),
-        key("then", Shape::Words(words_of::<LimitThen>), "slow", "Then it is tried every `slow_delay`, given up, or everup ends with its code."),
+        key(
+            "then",
+            Shape::Words(words_of::<LimitThen>),
+            "slow",
+            "Then it is tried every `slow_delay`, given up, or everup ends with its code.",
+        ),
     ],
 };
 
@@ -216,7 +289,12 @@ pub(super) static PROBE: Section = Section {
     title: "under `health`",
     doc: "One probe: exactly one of http, tcp, exec, notify, log, and how often it is asked.",
     keys: &[
-        key("http", Shape::Any(&[Shape::Url, Shape::Section(&HTTP)]), "", "An HTTP request that must be answered well."),
+        key(
+            "http",
+            Shape::Any(&[Shape::Url, Shape::Section(&HTTP)]),
+            "",
+            "An HTTP request that must be answered well.",
+        ),
         key("tcp", Shape::Text, "", "A connection to host:port or unix:PATH that must succeed."),
         key("exec", Shape::Command, "", "A command that must exit with 0."),
         key("notify", Shape::Only(true), "", "READY=1 must come on NOTIFY_SOCKET."),
@@ -235,7 +313,12 @@ pub(super) static KINDS: Section = Section {
     title: "under `health`",
     doc: "Probes by kind.",
     keys: &[
-        key("startup", Shape::Any(&[Shape::Url, Shape::Section(&PROBE)]), "", "Gates the start: until it passes the others are not asked."),
+        key(
+            "startup",
+            Shape::Any(&[Shape::Url, Shape::Section(&PROBE)]),
+            "",
+            "Gates the start: until it passes the others are not asked.",
+        ),
         key("readiness", Shape::Any(&[Shape::Url, Shape::Section(&PROBE)]), "", "Sets ready; never restarts anything."),
         key("liveness", Shape::Any(&[Shape::Url, Shape::Section(&PROBE)]), "", "Restarts after `failures` in a row."),
     ],
@@ -294,4 +377,3 @@ pub(super) static LOGS: Section = Section {
         key("merge", Shape::Flag, "false", "One file for both streams, in exact order, in the state folder."),
     ],
 };
-

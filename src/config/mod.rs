@@ -122,7 +122,7 @@ fn read(path: &Path) -> Result<String, Box<Diagnostics>> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = before.split(|byte| *byte == b'\n').count();
         refuse(format!("cannot read line {line}: it is not UTF-8"), "")
     })
 }
@@ -145,3 +145,6 @@ fn examine(
     let plan = plan.filter(|_| !faults.has_errors());
     (plan, Diagnostics::new(shown, text, tree.as_ref(), faults))
 }
+
+#[cfg(test)]
+mod tests;

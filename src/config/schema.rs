@@ -51,14 +51,17 @@ fn of_shape(shape: &Shape) -> Vec<Value> {
         Shape::Whole { min, max } => vec![json!({"type": "integer", "minimum": min, "maximum": max}), variable()],
         Shape::Decimal { min, max } => vec![json!({"type": "number", "minimum": min, "maximum": max}), variable()],
         Shape::Duration { zero } => {
-            let mut forms = vec![json!({"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"}), variable()];
+            let mut forms =
+                vec![json!({"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"}), variable()];
             if *zero {
                 forms.push(json!({"enum": [0, "0"]}));
             }
             forms
         }
         Shape::Size => vec![size(), json!({"type": "integer", "minimum": 1}), variable()],
-        Shape::Limit => vec![size(), json!({"type": "integer", "minimum": 0}), json!({"const": "unlimited"}), variable()],
+        Shape::Limit => {
+            vec![size(), json!({"type": "integer", "minimum": 0}), json!({"const": "unlimited"}), variable()]
+        }
         Shape::Mode => vec![json!({"type": "string", "pattern": "^(0o)?[0-7]{1,4}$"}), variable()],
         Shape::Signal => {
             let names: Vec<&str> = Signal::names().collect();

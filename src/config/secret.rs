@@ -26,7 +26,9 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_name_or_by_a_password_inside() {
-        for name in ["DB_PASSWORD", "SECRET_KEY", "API_KEY", "GITHUB_TOKEN", "db_pass", "SENTRY_DSN", "AWS_SECRET_ACCESS_KEY"] {
+        for name in
+            ["DB_PASSWORD", "SECRET_KEY", "API_KEY", "GITHUB_TOKEN", "db_pass", "SENTRY_DSN", "AWS_SECRET_ACCESS_KEY"]
+        {
             assert!(is_secret_name(name), "{name}");
         }
         for name in ["PATH", "LOG_LEVEL", "MONKEY", "PWD", "KEYBOARD", "COMPASS"] {

@@ -98,11 +98,13 @@ impl Shape {
             Self::Address => "HOST:PORT".to_owned(),
             Self::Url => "an http:// or https:// URL".to_owned(),
             Self::Command => "a command: a text, or a list of texts".to_owned(),
-            Self::Range { min, max } => format!("a number from {min} to {max}, or a range such as {}-{}", min + 64, min + 78),
+            Self::Range { min, max } => {
+                format!("a number from {min} to {max}, or a range such as {}-{}", min + 64, min + 78)
+            }
             Self::Words(words) => listed(&words()),
             Self::Only(flag) => flag.to_string(),
-            Self::List(item) => format!("a list ({} each)", item.describe()),
-            Self::Map(item) => format!("a map ({} each)", item.describe()),
+            Self::List(item) => format!("a list, each entry {}", item.describe()),
+            Self::Map(item) => format!("a map of names, each with {}", item.describe()),
             Self::Section(section) => format!("a map ({})", section.doc.to_lowercase().trim_end_matches('.')),
             Self::Any(shapes) => shapes.iter().map(Shape::describe).collect::<Vec<_>>().join(", or "),
             Self::Later => "nothing".to_owned(),
@@ -195,11 +197,10 @@ impl FromScalar for i64 {
         };
         match scalar.whole() {
             Some(number) if (*min..=*max).contains(&number) => Ok(number),
-            Some(_) => Err(unexpected(scalar, shape)),
             None if Scalar::plain(scalar.text.as_str()).whole().is_some() => {
                 Err(Misfit { help: "write it without quotes".to_owned(), ..unexpected(scalar, shape) })
             }
-            None => Err(unexpected(scalar, shape)),
+            Some(_) | None => Err(unexpected(scalar, shape)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::secret::is_secret_value;
 use crate::config::words::word;
 use crate::config::write::{Out, write};
 use crate::model::names::ServiceName;
@@ -136,7 +137,7 @@ fn codes(codes: &[CodeRange]) -> Out {
     Out::List(codes.iter().map(|CodeRange(first, last)| range(*first, *last)).collect())
 }
 
-fn range<T: PartialEq + std::fmt::Display>(first: T, last: T) -> Out {
+fn range<T: Copy + PartialEq + std::fmt::Display>(first: T, last: T) -> Out {
     if first == last { Out::bare(first) } else { Out::bare(format!("{first}-{last}")) }
 }
 
@@ -146,7 +147,8 @@ fn of_health(health: &HealthPlan) -> Out {
         HealthPlan::One(probe) => of_probe(probe),
         HealthPlan::Kinds { startup, readiness, liveness } => {
             let kinds = [("startup", startup), ("readiness", readiness), ("liveness", liveness)];
-            let given = kinds.into_iter().filter_map(|(name, probe)| Some((name.to_owned(), of_probe(probe.as_ref()?))));
+            let given =
+                kinds.into_iter().filter_map(|(name, probe)| Some((name.to_owned(), of_probe(probe.as_ref()?))));
             Out::Map(given.collect())
         }
     }
@@ -156,7 +158,9 @@ fn of_probe(probe: &ProbePlan) -> Out {
     let (kind, how) = match &probe.how {
         ProbeKind::Http(http) => ("http", of_http(http)),
         ProbeKind::Tcp(ProbeAddress::Tcp(address)) => ("tcp", template(address)),
-        ProbeKind::Tcp(ProbeAddress::Unix(socket)) => ("tcp", Out::Text(literal(&format!("unix:{}", socket.display())))),
+        ProbeKind::Tcp(ProbeAddress::Unix(socket)) => {
+            ("tcp", Out::Text(literal(&format!("unix:{}", socket.display()))))
+        }
         ProbeKind::Exec(argv) => ("exec", command(argv)),
         ProbeKind::Notify => ("notify", Out::bare(true)),
         ProbeKind::Log(pattern) => ("log", Out::Text(literal(pattern))),
@@ -237,6 +241,9 @@ fn command(argv: &[Template]) -> Out {
 }
 
 fn template(template: &Template) -> Out {
+    if is_secret_value(&template.to_string()) {
+        return hidden();
+    }
     let escaped = |part: &Part| match part {
         Part::Text(text) => Part::Text(literal(text)),
         Part::Hidden(_) | Part::Port | Part::Index => part.clone(),
@@ -246,10 +253,12 @@ fn template(template: &Template) -> Out {
 
 /// A value that is hidden as a whole when any of it is a secret.
 fn whole(value: &Template) -> Out {
-    match value.parts().iter().find(|part| matches!(part, Part::Hidden(_))) {
-        Some(hidden) => Out::Text(Template::new(vec![hidden.clone()]).to_string()),
-        None => template(value),
-    }
+    let is_hidden = |part: &Part| matches!(part, Part::Hidden(_));
+    if value.parts().iter().any(is_hidden) { hidden() } else { template(value) }
+}
+
+fn hidden() -> Out {
+    Out::Text(Template::new(vec![Part::Hidden(String::new())]).to_string())
 }
 
 /// `text` as the file says it: a dollar sign that is meant as one is doubled.

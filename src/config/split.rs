@@ -164,9 +164,10 @@ pub(super) fn is_simple(text: &str) -> bool {
 
 /// What sh itself understands as the first word of a command.
 const SHELL_WORDS: &[&str] = &[
-    ".", ":", "alias", "bg", "break", "case", "cd", "command", "continue", "eval", "exec", "exit", "export", "fg", "for",
-    "function", "getopts", "hash", "if", "jobs", "local", "read", "readonly", "return", "select", "set", "shift",
-    "source", "time", "times", "trap", "type", "ulimit", "umask", "unalias", "unset", "until", "wait", "while", "{", "}",
+    ".", ":", "alias", "bg", "break", "case", "cd", "command", "continue", "eval", "exec", "exit", "export", "fg",
+    "for", "function", "getopts", "hash", "if", "jobs", "local", "read", "readonly", "return", "select", "set",
+    "shift", "source", "time", "times", "trap", "type", "ulimit", "umask", "unalias", "unset", "until", "wait",
+    "while", "{", "}",
 ];
 
 #[cfg(test)]

@@ -39,12 +39,8 @@ pub(super) fn wrap(options: &RunOptions, around: &Surroundings) -> Result<Plan, 
     let mut text = Sheet::default();
     let mut faults = Faults::default();
     let name = service_name(options, &mut text, &mut faults);
-    let keys = [
-        ("health", &options.health),
-        ("restart", &options.restart),
-        ("port", &options.port),
-        ("stop", &options.stop),
-    ];
+    let keys =
+        [("health", &options.health), ("restart", &options.restart), ("port", &options.port), ("stop", &options.stop)];
     let mut entries: Vec<Entry> =
         keys.into_iter().filter_map(|(key, value)| Some(text.option(key, value.as_deref()?))).collect();
     let env = options.env.iter().filter_map(|pair| text.variable(pair, around, &mut faults)).collect();
@@ -82,7 +78,8 @@ pub fn name_for(command: &[String]) -> String {
     let script = command.iter().skip(1).find(|word| is_script(word));
     // `python -m http.server` is known by its module.
     let module = command.windows(2).find(|pair| pair[0] == "-m").map(|pair| pair[1].replace('.', "-"));
-    let program = command.first().and_then(|word| Path::new(word).file_name()).map(|name| name.to_string_lossy().into_owned());
+    let program =
+        command.first().and_then(|word| Path::new(word).file_name()).map(|name| name.to_string_lossy().into_owned());
     module
         .or_else(|| script.and_then(|word| stem(word)))
         .or(program)
@@ -136,7 +133,11 @@ impl Sheet {
         };
         // The shell has expanded already what was meant to be.
         let scalar = Scalar { text: value.replace('$', "$$"), plain: false };
-        Some(Entry { key: name.to_owned(), place: entry.place, node: Node { place: entry.node.place, value: Value::Scalar(scalar) } })
+        Some(Entry {
+            key: name.to_owned(),
+            place: entry.place,
+            node: Node { place: entry.node.place, value: Value::Scalar(scalar) },
+        })
     }
 
     fn command(&mut self, command: &[String]) -> Entry {
@@ -151,7 +152,11 @@ impl Sheet {
             })
             .collect();
         let end = self.0.len();
-        Entry { key: "command".to_owned(), place, node: Node { place: Place { start, end }, value: Value::List(items) } }
+        Entry {
+            key: "command".to_owned(),
+            place,
+            node: Node { place: Place { start, end }, value: Value::List(items) },
+        }
     }
 }
 

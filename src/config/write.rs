@@ -1,5 +1,7 @@
 //! Writes YAML that reads back as what it was made from.
 
+use std::fmt::Write as _;
+
 use crate::config::document::Scalar;
 
 /// Something to write.
@@ -19,7 +21,7 @@ pub(super) enum Out {
 
 impl Out {
     /// Something without quotes.
-    pub(super) fn bare(text: impl ToString) -> Self {
+    pub(super) fn bare(text: impl std::fmt::Display) -> Self {
         Self::Bare(text.to_string())
     }
 
@@ -50,9 +52,14 @@ fn lines(entries: &[(String, Out)], depth: usize, text: &mut String) {
 }
 
 fn entry(key: &str, value: &Out, depth: usize, text: &mut String) {
-    text.push_str(&scalar(key));
+    text.push_str(&scalar(key, Context::Inside));
     text.push(':');
     match value {
+        Out::Text(value) => {
+            text.push(' ');
+            text.push_str(&scalar(value, Context::Alone));
+            text.push('\n');
+        }
         Out::Map(entries) if !entries.is_empty() => {
             text.push('\n');
             lines(entries, depth + 1, text);
@@ -66,7 +73,7 @@ fn entry(key: &str, value: &Out, depth: usize, text: &mut String) {
                 text.push('\n');
             }
         }
-        Out::Bare(_) | Out::Text(_) | Out::List(_) | Out::Map(_) | Out::Maps(_) => {
+        Out::Bare(_) | Out::List(_) | Out::Map(_) | Out::Maps(_) => {
             text.push(' ');
             inline(value, text);
             text.push('\n');
@@ -77,7 +84,7 @@ fn entry(key: &str, value: &Out, depth: usize, text: &mut String) {
 fn inline(out: &Out, text: &mut String) {
     match out {
         Out::Bare(bare) => text.push_str(bare),
-        Out::Text(value) => text.push_str(&scalar(value)),
+        Out::Text(value) => text.push_str(&scalar(value, Context::Inside)),
         Out::List(items) | Out::Maps(items) => {
             text.push('[');
             for (at, item) in items.iter().enumerate() {
@@ -90,7 +97,7 @@ fn inline(out: &Out, text: &mut String) {
             text.push('{');
             for (at, (key, value)) in entries.iter().enumerate() {
                 text.push_str(if at > 0 { ", " } else { "" });
-                text.push_str(&scalar(key));
+                text.push_str(&scalar(key, Context::Inside));
                 text.push_str(": ");
                 inline(value, text);
             }
@@ -100,18 +107,36 @@ fn inline(out: &Out, text: &mut String) {
 }
 
 /// `text` as a scalar that reads back as a text, quoted only where it has to be.
-pub(super) fn scalar(text: &str) -> String {
+pub(super) fn scalar(text: &str, context: Context) -> String {
     let plain = Scalar::plain(text);
     let typed = plain.is_null() || plain.flag().is_some() || plain.number().is_some() || plain.whole().is_some();
     // What other readers take for a flag is quoted too, so that nobody has to know which they follow.
     let flag_elsewhere = matches!(text.to_ascii_lowercase().as_str(), "yes" | "no" | "on" | "off" | "y" | "n");
-    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '$' | '<'));
-    let inside = |c: char| c.is_ascii_alphanumeric() || "/._-+=@%$ <>()~^;".contains(c);
+    let first = text.trim_start_matches('-');
+    let begins = first.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '$' | '<'));
+    let more = match context {
+        Context::Alone => "{}[],'\"&|*!?\\`",
+        Context::Inside => "",
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-+=@%$ <>()~^;:".contains(c) || more.contains(c);
     // A colon is harmless unless a blank follows or the value ends with it.
     let colon = text.contains(": ") || text.ends_with(':');
-    let merge = text == "<<";
-    let harmless = text.chars().all(|c| inside(c) || c == ':') && !colon && !text.ends_with(' ') && !merge;
-    if begins && harmless && !typed && !flag_elsewhere { text.to_owned() } else { quoted(text) }
+    let harmless = begins
+        && text.chars().all(allowed)
+        && !colon
+        && !text.ends_with(' ')
+        && text != "<<"
+        && !text.starts_with("...");
+    if harmless && !typed && !flag_elsewhere { text.to_owned() } else { quoted(text) }
+}
+
+/// Where a scalar stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Context {
+    /// Alone behind its key.
+    Alone,
+    /// As a key, or between brackets or braces.
+    Inside,
 }
 
 fn quoted(text: &str) -> String {
@@ -124,7 +149,7 @@ fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
             c if c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}') => {
-                out.push_str(&format!("\\U{:08x}", u32::from(c)));
+                let _ = write!(out, "\\U{:08x}", u32::from(c));
             }
             c => out.push(c),
         }

@@ -7,7 +7,7 @@ mod toolchains;
 use std::path::Path;
 
 use crate::config::resolve::name_of_folder;
-use crate::config::write::scalar;
+use crate::config::write::{Context, scalar};
 
 /// A proposed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,9 @@ pub fn propose(folder: &Path) -> Proposal {
         });
     }
     let env_file = crate::config::dotenv::read(&read(&folder.join(".env"))).is_ok_and(|values| !values.is_empty());
-    ideas.iter_mut().for_each(|idea| idea.env_file = env_file && !nothing);
+    for idea in &mut ideas {
+        idea.env_file = env_file && !nothing;
+    }
     settle(&mut ideas);
     let found = if nothing { vec![] } else { ideas.iter().map(|idea| idea.found.clone()).collect() };
     Proposal { text: write(folder, &ideas), found }
@@ -86,39 +88,42 @@ fn settle(ideas: &mut [Idea]) {
 }
 
 fn write(folder: &Path, ideas: &[Idea]) -> String {
-    let mut text = String::from("# Keeps these programs up: `everup up` starts them, `everup status` shows them.\n");
-    text.push_str("# `everup schema` and `everup man` tell every key; `everup check` reads this file without starting anything.\n");
-    text.push_str(&format!("name: {}\n\nservices:\n", scalar(&name_of_folder(folder))));
+    let mut lines = vec![
+        "# Keeps these programs up: `everup up` starts them, `everup status` shows them.".to_owned(),
+        "# `everup check` reads this file without starting anything; `everup schema` tells every key.".to_owned(),
+        format!("name: {}", scalar(&name_of_folder(folder), Context::Alone)),
+        String::new(),
+        "services:".to_owned(),
+    ];
     for (at, idea) in ideas.iter().enumerate() {
         if at > 0 {
-            text.push('\n');
+            lines.push(String::new());
         }
-        text.push_str(&service(idea));
+        service(idea, &mut lines);
     }
-    text
+    lines.join("\n") + "\n"
 }
 
-fn service(idea: &Idea) -> String {
-    let mut text = format!("  {}:\n", scalar(&idea.name));
+fn service(idea: &Idea, lines: &mut Vec<String>) {
+    lines.push(format!("  {}:", scalar(&idea.name, Context::Inside)));
     let remark = if idea.remark.is_empty() { String::new() } else { format!(" # {}", one_line(&idea.remark)) };
-    text.push_str(&format!("    command: {}{remark}\n", scalar(&idea.command)));
+    lines.push(format!("    command: {}{remark}", scalar(&idea.command, Context::Alone)));
     if idea.shell {
-        text.push_str("    shell: true\n");
+        lines.push("    shell: true".to_owned());
     }
-    match idea.port {
-        Some(port) => {
-            text.push_str(&format!("    port: {port} # ${{PORT}} in strings, PORT in its environment\n"));
-            text.push_str(&match &idea.health {
-                Some(path) => format!("    health: http://127.0.0.1:${{PORT}}{path}\n"),
-                None => "    health: tcp://127.0.0.1:${PORT} # better: a URL that says whether the app is well\n".to_owned(),
+    match (idea.port, &idea.health) {
+        (Some(port), health) => {
+            lines.push(format!("    port: {port} # ${{PORT}} in strings, PORT in its environment"));
+            lines.push(match health {
+                Some(path) => format!("    health: http://127.0.0.1:${{PORT}}{path}"),
+                None => "    health: tcp://127.0.0.1:${PORT} # better: a URL that says whether it is well".to_owned(),
             });
         }
-        None => text.push_str("    # health: http://127.0.0.1:8888/health\n"),
+        (None, _) => lines.push("    # health: http://127.0.0.1:8888/health".to_owned()),
     }
     if idea.env_file {
-        text.push_str("    env_file: .env\n");
+        lines.push("    env_file: .env".to_owned());
     }
-    text
 }
 
 fn one_line(text: &str) -> String {
@@ -149,8 +154,10 @@ fn guard_dollars(text: &str) -> String {
 fn health_path(source: &str) -> Option<String> {
     ["/healthz", "/health", "/livez", "/ping"]
         .iter()
-        .find(|path| ['"', '\''].iter().any(|quote| {
-            source.contains(&format!("{quote}{path}{quote}")) || source.contains(&format!("{quote}{path}/{quote}"))
-        }))
+        .find(|path| {
+            ['"', '\''].iter().any(|quote| {
+                source.contains(&format!("{quote}{path}{quote}")) || source.contains(&format!("{quote}{path}/{quote}"))
+            })
+        })
         .map(|path| (*path).to_owned())
 }

@@ -22,8 +22,10 @@ pub(super) fn idea(folder: &Path) -> Option<Idea> {
             ..Idea::default()
         });
     }
-    let declared: String =
-        ["pyproject.toml", "requirements.txt", "Pipfile"].iter().map(|name| read(&folder.join(name)).to_lowercase()).collect();
+    let declared: String = ["pyproject.toml", "requirements.txt", "Pipfile"]
+        .iter()
+        .map(|name| read(&folder.join(name)).to_lowercase())
+        .collect();
     let mains = MAINS.iter().map(|name| (*name, read(&folder.join(name)))).filter(|(_, text)| !text.is_empty());
     let mut mains: Vec<(&str, String)> = mains.collect();
     // The file that says which framework it uses is the main file rather than the first by name.
@@ -32,7 +34,9 @@ pub(super) fn idea(folder: &Path) -> Option<Idea> {
     let framework = framework(&text).or_else(|| framework_of_project(&declared));
     let health = health_path(&text);
     let (command, port, found) = match framework {
-        Some("fastapi") => (format!("{python} -m uvicorn {} --port ${{PORT}}", object(file, &text, "FastAPI")), 8000, "FastAPI"),
+        Some("fastapi") => {
+            (format!("{python} -m uvicorn {} --port ${{PORT}}", object(file, &text, "FastAPI")), 8000, "FastAPI")
+        }
         Some("flask") => (format!("{python} -m flask --app {} run --port ${{PORT}}", module(file)), 5000, "Flask"),
         Some("tornado") => (format!("{python} {file}"), listened(&text).unwrap_or(8888), "Tornado"),
         Some(_) | None => {
@@ -44,7 +48,14 @@ pub(super) fn idea(folder: &Path) -> Option<Idea> {
             });
         }
     };
-    Some(Idea { name: "web".to_owned(), command, port: Some(port), health, found: format!("{file}: {found}"), ..Idea::default() })
+    Some(Idea {
+        name: "web".to_owned(),
+        command,
+        port: Some(port),
+        health,
+        found: format!("{file}: {found}"),
+        ..Idea::default()
+    })
 }
 
 /// The folder's own virtual environment where it has one.
@@ -80,7 +91,8 @@ fn object(file: &str, text: &str, class: &str) -> String {
     let made = text.lines().find_map(|line| {
         let (name, value) = line.split_once('=')?;
         let name = name.split(':').next().unwrap_or(name).trim();
-        (value.trim_start().starts_with(&format!("{class}(")) && crate::config::dotenv::is_variable(name)).then(|| name.to_owned())
+        (value.trim_start().starts_with(&format!("{class}(")) && crate::config::dotenv::is_variable(name))
+            .then(|| name.to_owned())
     });
     format!("{}:{}", module(file), made.unwrap_or_else(|| "app".to_owned()))
 }

@@ -19,7 +19,8 @@ fn node(folder: &Path) -> Option<Idea> {
     } else if script("dev") {
         ("npm run dev".to_owned(), "package.json: scripts.dev")
     } else {
-        let main = main.or_else(|| ["server.js", "index.js", "app.js"].into_iter().find(|name| folder.join(name).is_file()))?;
+        let main =
+            main.or_else(|| ["server.js", "index.js", "app.js"].into_iter().find(|name| folder.join(name).is_file()))?;
         (format!("node {}", word(main)?), "package.json: main")
     };
     let source: String =

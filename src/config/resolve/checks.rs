@@ -115,12 +115,7 @@ fn circles(sightings: &[Sighting], plans: &BTreeMap<&ServiceName, &ServicePlan>,
 }
 
 /// Each instance has a port of its own, so ranges must not overlap.
-fn ports(
-    services: &[Arc<ServicePlan>],
-    sightings: &[Sighting],
-    web: Option<&(WebPlan, Place)>,
-    faults: &mut Faults,
-) {
+fn ports(services: &[Arc<ServicePlan>], sightings: &[Sighting], web: Option<&(WebPlan, Place)>, faults: &mut Faults) {
     let mut taken: BTreeMap<u32, String> = BTreeMap::new();
     if let Some((plan, _)) = web
         && let Some(listen) = plan.listen
@@ -140,7 +135,8 @@ fn ports(
             continue;
         }
         if let Some((port, owner)) = taken.range(range.clone()).next() {
-            let which = if plan.instances > 1 { format!(" ({} to {})", range.start, range.end - 1) } else { String::new() };
+            let which =
+                if plan.instances > 1 { format!(" ({} to {})", range.start, range.end - 1) } else { String::new() };
             faults.add(place, format!("port {port}{which} is taken by {owner} already"));
             continue;
         }

@@ -20,7 +20,7 @@ const ROLES: [&str; 3] = ["startup", "readiness", "liveness"];
 /// How a service is asked.
 pub(super) fn health(decoder: &mut Decoder<'_>, service: &Fields<'_>) -> HealthPlan {
     let Some(node) = service.get("health") else { return HealthPlan::None };
-    if !ROLES.iter().any(|role| node.get(role).is_some()) {
+    if !ROLES.iter().any(|role| node.get(role).is_some_and(|probe| !probe.is_null())) {
         return probe(decoder, node).map_or(HealthPlan::None, HealthPlan::One);
     }
     if let Value::Map(entries) = &node.value
@@ -74,6 +74,8 @@ fn probe(decoder: &mut Decoder<'_>, node: &Node) -> Option<ProbePlan> {
         return Some(plan(decoder, &Fields::none(&keys::PROBE), how));
     }
     let fields = decoder.section(node, &keys::PROBE)?;
+    // Read first, so that also the numbers beside a question that is wrong tell their own errors.
+    let numbers = plan(decoder, &fields, ProbeKind::Notify);
     let mut given = KINDS.iter().filter_map(|kind| Some((*kind, fields.key_place(kind)?, fields.get(kind)?)));
     let Some((kind, _, value)) = given.next() else {
         decoder.faults.add_with(
@@ -98,8 +100,6 @@ fn probe(decoder: &mut Decoder<'_>, node: &Node) -> Option<ProbePlan> {
         "notify" => decoder.optional::<bool>(&fields, "notify").map(|_| ProbeKind::Notify),
         _ => decoder.pattern(&fields, "log").map(ProbeKind::Log),
     };
-    // The numbers beside a question that is wrong are read all the same, for their own errors.
-    let numbers = plan(decoder, &fields, ProbeKind::Notify);
     how.map(|how| ProbePlan { how, ..numbers })
 }
 
@@ -116,42 +116,41 @@ fn plan(decoder: &mut Decoder<'_>, fields: &Fields<'_>, how: ProbeKind) -> Probe
 
 /// A URL or `tcp://…` in place of the long form.
 fn short(decoder: &mut Decoder<'_>, node: &Node) -> Option<ProbeKind> {
-    let text = node.scalar().map_or("", |scalar| scalar.text.as_str());
-    if ["tcp:", "unix:"].iter().any(|scheme| text.starts_with(scheme)) {
-        return tcp(decoder, node).map(ProbeKind::Tcp);
+    let template = decoder.template(node)?;
+    match url::scheme(template.parts()).as_str() {
+        "tcp" | "unix" => tcp(decoder, node).map(ProbeKind::Tcp),
+        "" => {
+            decoder.faults.add_with(
+                node.place,
+                format!("expected a URL to ask, found {}", node.describe()),
+                "write http://…, https://…, tcp://host:port or unix:PATH; commands are `{exec: …}`",
+            );
+            None
+        }
+        _ => http(decoder, node).map(ProbeKind::Http),
     }
-    if text.contains("://") || text.starts_with('$') {
-        return http(decoder, node).map(ProbeKind::Http);
-    }
-    decoder.faults.add_with(
-        node.place,
-        format!("expected a URL to ask, found {}", node.describe()),
-        "write http://…, https://…, tcp://host:port or unix:PATH; commands are `{exec: …}`",
-    );
-    None
 }
 
 fn http(decoder: &mut Decoder<'_>, node: &Node) -> Option<HttpProbe> {
-    if node.scalar().is_some() {
-        return http_long(decoder, &Fields::none(&keys::HTTP), node);
-    }
-    let fields = decoder.section(node, &keys::HTTP)?;
-    let Some(url) = fields.get("url") else {
-        decoder.faults.add_with(node.place, "expected a `url`", "such as `url: http://127.0.0.1:${PORT}/health`");
-        return None;
+    let (fields, url) = if node.scalar().is_some() {
+        (Fields::none(&keys::HTTP), Some(node))
+    } else {
+        let fields = decoder.section(node, &keys::HTTP)?;
+        (fields, fields.get("url"))
     };
-    http_long(decoder, &fields, url)
-}
-
-fn http_long(decoder: &mut Decoder<'_>, fields: &Fields<'_>, url: &Node) -> Option<HttpProbe> {
-    let template = decoder.template(url);
-    let target = template.and_then(|template| decoder.fit(url.place, url::http(template.parts())));
-    let socket = decoder.path(fields, "socket");
-    let method = method(decoder, fields);
-    let headers = headers(decoder, fields);
-    let status = status(decoder, fields);
-    let body = decoder.pattern(fields, "body");
-    let insecure = decoder.value(fields, "insecure");
+    if url.is_none() {
+        decoder.faults.add_with(node.place, "expected a `url`", "such as `url: http://127.0.0.1:${PORT}/health`");
+    }
+    let target = url.and_then(|url| {
+        let template = decoder.template(url)?;
+        decoder.fit(url.place, url::http(template.parts()))
+    });
+    let socket = decoder.path(&fields, "socket");
+    let method = method(decoder, &fields);
+    let headers = headers(decoder, &fields);
+    let status = status(decoder, &fields);
+    let body = decoder.pattern(&fields, "body");
+    let insecure = decoder.value(&fields, "insecure");
     let Target { url, socket: within } = target?;
     let within: Option<PathBuf> = within.map(|path| join(decoder.root, &path));
     Some(HttpProbe { url, socket: within.or(socket), method, headers, status, body, insecure })
@@ -179,13 +178,14 @@ fn headers(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> BTreeMap<String, T
         if value.parts().iter().any(odd) {
             decoder.faults.add(entry.node.place, "a header's value is one line");
         }
-        let secret = crate::config::secret::is_secret_name(&entry.key) || entry.key.eq_ignore_ascii_case("authorization");
-        headers.insert(entry.key.clone(), if secret { hidden(value) } else { value });
+        let secret =
+            crate::config::secret::is_secret_name(&entry.key) || entry.key.eq_ignore_ascii_case("authorization");
+        headers.insert(entry.key.clone(), if secret { hidden(&value) } else { value });
     }
     headers
 }
 
-fn hidden(value: Template) -> Template {
+fn hidden(value: &Template) -> Template {
     let hide = |part: &Part| match part {
         Part::Text(text) | Part::Hidden(text) => Part::Hidden(text.clone()),
         Part::Port | Part::Index => part.clone(),

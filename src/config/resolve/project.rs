@@ -127,7 +127,8 @@ fn service_nodes(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Vec<(Service
         }
         Some(_) => decoder.entries(fields, "services"),
         None => {
-            no_services(decoder, fields.key_place("services").unwrap_or(Place { start: 0, end: 0 }));
+            let end = decoder.source.trim_end().len();
+            no_services(decoder, fields.key_place("services").unwrap_or(Place { start: end, end }));
             &[]
         }
     };
@@ -144,7 +145,8 @@ fn service_nodes(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Vec<(Service
             decoder.faults.add(entry.place, format!("another service is called `{name}` but for upper and lower case"));
         }
         if !matches!(entry.node.value, Value::Map(_)) && !entry.node.is_null() {
-            decoder.expected(&entry.node, &Shape::Section(&keys::SERVICE));
+            let message = format!("expected the keys of `{name}`, found {}", entry.node.describe());
+            decoder.faults.add_with(entry.node.place, message, "write `command: …` beneath its name");
             continue;
         }
         let own = if entry.node.is_null() {

@@ -77,11 +77,7 @@ pub(super) fn service(
         watchdog: decoder.optional(&fields, "watchdog"),
         logs: logs::logs(&mut decoder, &fields),
     };
-    let seen = Sighting {
-        name: name.clone(),
-        port: fields.get("port").map(|node| node.place),
-        needs: needs_places,
-    };
+    let seen = Sighting { name: name.clone(), port: fields.get("port").map(|node| node.place), needs: needs_places };
     (plan, seen)
 }
 
@@ -154,7 +150,9 @@ fn read_env_file(path: &Path) -> Result<(BTreeMap<String, String>, bool), (Strin
     use std::os::unix::fs::PermissionsExt as _;
     let plain = |error: std::io::Error| (error.to_string(), String::new());
     let about = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ("there is no such file".to_owned(), "create it, or take `env_file` out".to_owned()),
+        std::io::ErrorKind::NotFound => {
+            ("there is no such file".to_owned(), "create it, or take `env_file` out".to_owned())
+        }
         _ => plain(error),
     })?;
     if !about.is_file() || about.len() > MAX_ENV_FILE {
@@ -198,8 +196,8 @@ fn env(decoder: &mut Decoder<'_>, written: &[(String, Place, String)]) -> BTreeM
     for (name, place, _) in written {
         match decoder.scope.env_value(name) {
             Ok(parts) => {
-                let parts = parts.into_iter().map(hide_passwords).collect::<Vec<Part>>();
-                if parts.iter().any(|part| matches!(part, Part::Text(text) | Part::Hidden(text) if text.contains('\0'))) {
+                if parts.iter().any(|part| matches!(part, Part::Text(text) | Part::Hidden(text) if text.contains('\0')))
+                {
                     decoder.faults.add(*place, "a text for a program cannot hold a NUL character");
                 }
                 env.insert(name.clone(), Template::new(parts));
@@ -208,13 +206,6 @@ fn env(decoder: &mut Decoder<'_>, written: &[(String, Place, String)]) -> BTreeM
         }
     }
     env
-}
-
-fn hide_passwords(part: Part) -> Part {
-    match part {
-        Part::Text(text) if crate::config::secret::is_secret_value(&text) => Part::Hidden(text),
-        Part::Text(_) | Part::Hidden(_) | Part::Port | Part::Index => part,
-    }
 }
 
 fn name_or_number(decoder: &mut Decoder<'_>, fields: &Fields<'_>, key: &str) -> Option<String> {

@@ -13,6 +13,14 @@ pub(super) struct Target {
     pub(super) socket: Option<String>,
 }
 
+/// What stands before `://`, or `unix` or `tcp` before a colon; empty when neither does.
+pub(super) fn scheme(parts: &[Part]) -> String {
+    let text = filled(parts);
+    let bare =
+        ["unix", "tcp"].into_iter().find(|scheme| text.strip_prefix(scheme).is_some_and(|rest| rest.starts_with(':')));
+    bare.or_else(|| text.split_once("://").map(|(scheme, _)| scheme)).unwrap_or_default().to_owned()
+}
+
 /// Reads `http://…`, `https://…` and `http://unix:/path.sock:/health`.
 pub(super) fn http(parts: &[Part]) -> Result<Target, Misfit> {
     let help = "write http://host:port/path, https://host/path or http://unix:/path.sock:/health";
@@ -114,13 +122,24 @@ mod tests {
         for good in ["http://127.0.0.1:${PORT}/health", "https://[::1]:8443/", "http://localhost", "http://a/b?c=d"] {
             assert_eq!(http(&parts(good)).map(|target| target.url.to_string()), Ok(good.to_owned()));
         }
-        for bad in
-            ["ftp://a", "http://", "http://a:99999/", "http://a:0", "http://a:x", "http://a b/", "127.0.0.1:80", "http:/a", "http://:80/"]
-        {
+        for bad in [
+            "ftp://a",
+            "http://",
+            "http://a:99999/",
+            "http://a:0",
+            "http://a:x",
+            "http://a b/",
+            "127.0.0.1:80",
+            "http:/a",
+            "http://:80/",
+        ] {
             assert!(http(&parts(bad)).is_err(), "{bad}");
         }
         let target = http(&parts("http://unix:/run/app.sock:/health?x")).unwrap();
-        assert_eq!((target.url.to_string().as_str(), target.socket.as_deref()), ("http://localhost/health?x", Some("/run/app.sock")));
+        assert_eq!(
+            (target.url.to_string().as_str(), target.socket.as_deref()),
+            ("http://localhost/health?x", Some("/run/app.sock"))
+        );
     }
 
     #[test]
