@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::names::ServiceName;
 use crate::model::plan::ServicePlan;
 
-/// `roots` and everything they need, directly or not; of needs that are not required only where `soft` says so.
+/// `roots` and everything they need, directly or not, required or only waited for.
 pub(crate) fn with_needs<'a>(
     plans: &BTreeMap<ServiceName, &'a Arc<ServicePlan>>,
     roots: impl IntoIterator<Item = ServiceName>,

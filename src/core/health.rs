@@ -15,6 +15,10 @@ use crate::model::units::Moment;
 const FIRST_ASK: Duration = Duration::from_millis(20);
 /// … until the gap has grown to this.
 const SLOWEST_ASK: Duration = Duration::from_secs(1);
+/// An answer that is this much later than the probe's own timeout has been lost.
+const LOST_AFTER: Duration = Duration::from_secs(5);
+/// So many failures in a row are excused by everup's own delays, no more.
+const MOST_EXCUSES: u8 = 10;
 
 /// The probes of one run.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,12 +36,24 @@ pub(crate) struct Health {
 struct Track {
     role: ProbeRole,
     next_at: Option<Moment>,
-    in_flight: Option<u64>,
+    in_flight: Option<Flight>,
+    /// Failures in a row that were not counted because everup itself was late.
+    excuses: u8,
     passes: u32,
     fails: u32,
     timed_out: u32,
     busy: u32,
     streak: u64,
+}
+
+/// A question under way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Flight {
+    seq: u64,
+    /// Its answer is given up at this moment, and the question put again.
+    until: Moment,
+    /// everup was held up meanwhile: a failure proves nothing.
+    excused: bool,
 }
 
 /// What an answer changes.
@@ -72,6 +88,11 @@ impl Health {
         health
     }
 
+    /// The probes begin again as `plan` says now. Questions keep counting, so that no earlier answer passes for a new one.
+    pub(crate) fn anew(&self, plan: &HealthPlan, now: Moment) -> Self {
+        Self { seq: self.seq, ..Self::new(plan, now) }
+    }
+
     /// Whether the start gate is still to pass.
     pub(crate) fn gated(&self) -> bool {
         self.gate.is_some()
@@ -96,9 +117,9 @@ impl Health {
         }
     }
 
-    /// When the next question is due.
+    /// When the next question is due, or an answer given up.
     pub(crate) fn next_ask(&self) -> Option<Moment> {
-        self.tracks.iter().filter(|track| track.in_flight.is_none()).filter_map(|track| track.next_at).min()
+        self.tracks.iter().filter_map(|track| track.in_flight.map_or(track.next_at, |flight| Some(flight.until))).min()
     }
 
     /// The questions due now, each with its number.
@@ -107,11 +128,19 @@ impl Health {
         let mut due = vec![];
         for track in &mut self.tracks {
             let Some(probe) = probe_of(plan, track.role) else { continue };
-            if track.in_flight.is_some() || track.next_at.is_none_or(|at| at > now) {
+            if let Some(flight) = track.in_flight {
+                if flight.until > now {
+                    continue;
+                }
+                track.in_flight = None;
+                track.next_at = Some(now);
+            }
+            if track.next_at.is_none_or(|at| at > now) {
                 continue;
             }
             self.seq += 1;
-            track.in_flight = Some(self.seq);
+            let until = now.after(probe.timeout).after(LOST_AFTER);
+            track.in_flight = Some(Flight { seq: self.seq, until, excused: false });
             track.next_at = match (&probe.how, gate) {
                 // One long wait for a line, asked again only when it was cut short.
                 (ProbeKind::Log(_), _) => None,
@@ -140,14 +169,17 @@ impl Health {
     ) -> Finding {
         let gated = self.gate.is_some();
         let main = self.tracks.iter().map(|track| track.role).max() == Some(role);
-        let Some(track) = self.tracks.iter_mut().find(|track| track.role == role && track.in_flight == Some(seq))
-        else {
-            return Finding::Stale;
-        };
-        track.in_flight = None;
+        let asked = |track: &&mut Track| track.role == role && track.in_flight.is_some_and(|flight| flight.seq == seq);
+        let Some(track) = self.tracks.iter_mut().find(asked) else { return Finding::Stale };
+        let excused = track.in_flight.take().is_some_and(|flight| flight.excused) && track.excuses < MOST_EXCUSES;
         let Some(probe) = probe_of(plan, role) else { return Finding::Stale };
         let (ok, message) = match verdict {
             Verdict::Pass { message } => (true, message),
+            Verdict::Fail { .. } if excused => {
+                track.excuses += 1;
+                track.ask_soon(now);
+                return Finding::Nothing;
+            }
             Verdict::Fail { message, timed_out } => {
                 if track.fails == 0 {
                     (track.timed_out, track.busy) = (0, 0);
@@ -157,12 +189,11 @@ impl Health {
                 (false, message)
             }
             Verdict::Skip { .. } => {
-                if track.next_at.is_none() {
-                    track.next_at = Some(now.after(SLOWEST_ASK));
-                }
+                track.ask_soon(now);
                 return Finding::Nothing;
             }
         };
+        track.excuses = 0;
         track.streak = if (track.passes > 0) == ok && track.streak > 0 { track.streak + 1 } else { 1 };
         let latency_ms = took_us as f64 / 1_000.0;
         if main {
@@ -172,16 +203,15 @@ impl Health {
             track.fails = 0;
             track.passes = track.passes.saturating_add(1);
             if track.passes < probe.successes.max(1) {
+                track.ask_soon(now);
                 return Finding::Nothing;
             }
             return if gated { Finding::GatePassed } else { Finding::Passing };
         }
         track.passes = 0;
         track.fails = track.fails.saturating_add(1);
+        track.ask_soon(now);
         if gated {
-            if track.next_at.is_none() {
-                track.next_at = Some(now.after(SLOWEST_ASK));
-            }
             return Finding::Nothing;
         }
         if track.fails < probe.failures.max(1) {
@@ -201,11 +231,12 @@ impl Health {
         }
     }
 
-    /// Takes back every question under way and asks again now: nothing can be concluded from them.
-    pub(crate) fn excuse(&mut self, now: Moment) {
+    /// everup was held up for `lag`: of questions under way that this may have spoilt, a failure proves nothing.
+    pub(crate) fn excuse(&mut self, plan: &HealthPlan, lag: Duration) {
         for track in &mut self.tracks {
-            if track.in_flight.take().is_some() || track.next_at.is_some_and(|at| at <= now) {
-                track.next_at = Some(now);
+            if let (Some(flight), Some(probe)) = (&mut track.in_flight, probe_of(plan, track.role)) {
+                flight.excused |= lag >= probe.timeout / 2;
+                flight.until = flight.until.after(lag);
             }
         }
     }
@@ -213,7 +244,15 @@ impl Health {
 
 impl Track {
     fn new(role: ProbeRole, next_at: Option<Moment>) -> Self {
-        Self { role, next_at, in_flight: None, passes: 0, fails: 0, timed_out: 0, busy: 0, streak: 0 }
+        let (in_flight, excuses) = (None, 0);
+        Self { role, next_at, in_flight, excuses, passes: 0, fails: 0, timed_out: 0, busy: 0, streak: 0 }
+    }
+
+    /// A wait for a line that ended without finding is taken up again.
+    fn ask_soon(&mut self, now: Moment) {
+        if self.next_at.is_none() {
+            self.next_at = Some(now.after(SLOWEST_ASK));
+        }
     }
 }
 
@@ -301,10 +340,12 @@ mod tests {
         let mut health = Health::new(&plan, Moment(0));
         health.open(&plan, Moment(0), &mut Dice(1));
         let (role, seq) = health.due(&plan, Moment(20_000))[0];
-        assert_eq!(health.due(&plan, Moment(90_000)), []);
-        health.excuse(Moment(90_000));
-        assert_eq!(health.answered(&plan, role, seq, &fail(), 100, false, Moment(90_001)), Finding::Stale);
-        assert_eq!(health.next_ask(), Some(Moment(90_000)));
+        assert_eq!(health.due(&plan, Moment(29_999)), []);
+        assert_eq!(health.next_ask(), Some(Moment(30_000)), "5 s timeout and 5 s more");
+        let (again, second) = health.due(&plan, Moment(30_000))[0];
+        assert_eq!(again, role);
+        assert_eq!(health.answered(&plan, role, seq, &fail(), 100, false, Moment(30_001)), Finding::Stale);
+        assert_eq!(health.answered(&plan, role, second, &fail(), 100, false, Moment(30_002)), Finding::Failure);
     }
 
     #[test]

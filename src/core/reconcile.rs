@@ -11,8 +11,18 @@ pub(crate) struct Difference {
     pub(crate) keys: Vec<String>,
     /// A running process cannot take them over.
     pub(crate) replaces_process: bool,
-    /// The number of instances differs.
-    pub(crate) scales: bool,
+}
+
+impl Difference {
+    /// Adds what else differs.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for key in other.keys {
+            if !self.keys.contains(&key) {
+                self.keys.push(key);
+            }
+        }
+        self.replaces_process |= other.replaces_process;
+    }
 }
 
 /// Compares two configurations of the same service.
@@ -47,6 +57,5 @@ pub(crate) fn difference(old: &ServicePlan, new: &ServicePlan) -> Difference {
     differs("restart", old.restart != new.restart, false);
     differs("stop", old.stop != new.stop, false);
     differs("hooks", old.hooks != new.hooks, false);
-    found.scales = old.instances != new.instances;
     found
 }

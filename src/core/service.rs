@@ -9,6 +9,7 @@ use crate::core::instance::{Instance, Phase};
 use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::plan::{Need, ServicePlan, Until};
 use crate::model::service::{Desired, State};
+use crate::model::units::Moment;
 
 /// A service with its instances.
 #[derive(Clone, Debug)]
@@ -59,14 +60,17 @@ impl Service {
         service
     }
 
-    /// Adds the instances missing up to `count` and marks those above it as no longer wanted.
+    /// Adds the instances missing up to `count` and marks those above it as no longer wanted. New ones are held as
+    /// those are that were there before.
     pub(crate) fn resize(&mut self, count: u32, runs: &BTreeMap<InstanceId, Run>) {
+        let all_held = self.wanted().all(|instance| instance.held.is_some());
+        let held = self.wanted().find_map(|instance| instance.held.clone()).filter(|_| all_held);
         for index in 1..=count {
             let id = InstanceId { service: self.name.clone(), index };
             let run = runs.get(&id).copied().unwrap_or_default();
             let plan = self.plan.clone();
-            let instance = self.instances.entry(index).or_insert_with(|| Instance::new(id, plan, count, run));
-            instance.retiring = false;
+            let made = || Instance { held: held.clone(), ..Instance::new(id, plan, count, run) };
+            self.instances.entry(index).or_insert_with(made).retiring = false;
         }
         for instance in self.instances.values_mut() {
             instance.retiring = instance.id.index > count;
@@ -117,7 +121,22 @@ impl Service {
                 }
                 Standing::Pending(format!("{label} (stopped{by})"))
             }
-            _ => Standing::Pending(format!("{label} ({})", missing.state())),
+            // So is what has been failing for long.
+            (Phase::Backoff { .. } | Phase::Waiting, _) if missing.crash_looping && !need.required => {
+                return Standing::Met;
+            }
+            (
+                Phase::Stopped
+                | Phase::Waiting
+                | Phase::Preparing { .. }
+                | Phase::Spawning { .. }
+                | Phase::Starting { .. }
+                | Phase::Running { .. }
+                | Phase::Stopping(_)
+                | Phase::Cleaning { .. }
+                | Phase::Backoff { .. },
+                _,
+            ) => Standing::Pending(format!("{label} ({})", missing.state())),
         };
         match standing {
             Standing::Broken(_) if !need.required => Standing::Met,
@@ -146,17 +165,30 @@ impl Service {
 
     /// Restarts those of its instances whose turn has come. Returns whether anything moved.
     pub(crate) fn heal(&mut self, cx: &mut Context<'_>) -> bool {
-        let busy = self.instances.values().any(|instance| instance.healing.is_some());
-        if busy {
-            return false;
-        }
-        let Some(sick) = self.instances.values_mut().find(|instance| instance.waits_to_heal.is_some()) else {
+        let now = cx.now.moment;
+        let mut turns = self.instances.values().filter(|instance| instance.has_its_turn(now)).map(|i| i.id.index);
+        let holder = turns.next();
+        let Some(sick) = self
+            .instances
+            .values_mut()
+            .filter(|instance| holder.is_none_or(|index| index == instance.id.index) && instance.desired == Desired::Up)
+            .find(|instance| instance.waits_to_heal.is_some())
+        else {
             return false;
         };
         let Some(why) = sick.waits_to_heal.take() else { return false };
         sick.healing = Some(sick.run);
         sick.end_for(why, None, cx);
         true
+    }
+
+    /// Has `queue` restarted one at a time. One whose turn it is already is waited for; those queued before keep their
+    /// place unless they are queued anew.
+    pub(crate) fn enroll(&mut self, queue: Vec<u32>, why: &Explained) {
+        let roll = self.roll.get_or_insert_with(|| Roll { queue: VecDeque::new(), current: None, why: why.clone() });
+        roll.queue.retain(|index| !queue.contains(index));
+        roll.queue.extend(queue);
+        roll.why = why.clone();
     }
 
     /// Takes the next step of a restart of several instances. Returns whether anything moved.
@@ -169,7 +201,7 @@ impl Service {
             };
             let over = matches!(instance.phase, Phase::Backoff { .. } | Phase::Failed | Phase::Exited { .. });
             if instance.run > left && over && !instance.is_ready() {
-                // The others stay as they are: a roll that began badly would take the service down.
+                // The others stay as they are: going on would take the whole service down.
                 self.roll = None;
                 return true;
             }
@@ -191,6 +223,16 @@ impl Service {
             }
         }
         true
+    }
+}
+
+impl Instance {
+    /// Whether its siblings wait for its restart: until the new run is ready, has ended, or has had the time that a start
+    /// may take.
+    fn has_its_turn(&self, now: Moment) -> bool {
+        let Some(sick) = self.healing.filter(|_| self.desired == Desired::Up && !self.is_over()) else { return false };
+        let limit = self.plan.health.probes().iter().map(|(_, probe)| probe.start_timeout).max().unwrap_or_default();
+        !self.live().is_some_and(|live| live.run > sick && now.since(live.since.moment) >= limit)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::core::action::Action;
 use crate::core::cause::Explained;
 use crate::core::context::Context;
 use crate::core::event::Traces;
+use crate::core::health::{gate_role, probe_of};
 use crate::core::instance::ending::HOOK_LIMIT;
 use crate::core::instance::{Instance, Phase};
 use crate::model::event::EventWord;
@@ -14,12 +15,16 @@ use crate::model::units::{Moment, format_duration};
 
 /// A tree that outlives SIGKILL this long is called unkillable (a process in uninterruptible sleep).
 const UNKILLABLE_AFTER: Duration = Duration::from_secs(10);
+/// What is left at least of a deadline that passed while everup itself was held up …
+const GRACE: Duration = Duration::from_secs(1);
+/// … this many times a run, or since its last WATCHDOG=1.
+const MOST_GRANTS: u8 = 10;
 
 impl Instance {
     /// The next moment at which this instance wants to act, with a word for why.
     pub(crate) fn deadline(&self) -> Option<(Moment, &'static str)> {
         match &self.phase {
-            Phase::Preparing { since, .. } => Some((since.moment.after(HOOK_LIMIT), "hook limit")),
+            Phase::Preparing { until, .. } => Some((*until, "hook limit")),
             Phase::Starting { live, ready_by } => {
                 earliest([(Some(*ready_by), "start timeout"), (live.health.next_ask(), "probe")])
             }
@@ -76,11 +81,7 @@ impl Instance {
                     cx.out.push(Action::EndTree { instance: self.id.clone(), run: dying.run });
                 }
             }
-            Phase::Cleaning { run, next, .. } => {
-                let next = *next;
-                cx.out.push(Action::Dismiss { instance: self.id.clone(), run: *run });
-                self.go_on(next, cx);
-            }
+            Phase::Cleaning { .. } => self.cut_cleaning(cx),
             Phase::Backoff { until, .. } => match cx.budget.take(now) {
                 Ok(()) => self.phase = Phase::Waiting,
                 Err(later) => *until = later,
@@ -106,30 +107,48 @@ impl Instance {
         }
     }
 
-    /// everup itself was held up for `lag`: nobody is punished for it. Deadlines move, questions under way are taken
-    /// back and put again.
+    /// everup itself was held up for `lag`: nobody is punished for it. Deadlines move, and what was asked meanwhile
+    /// proves nothing when it fails.
     pub(crate) fn excuse(&mut self, lag: Duration, now: Moment) {
+        let plan = &self.plan;
         match &mut self.phase {
             Phase::Starting { live, ready_by } => {
-                *ready_by = ready_by.after(lag);
-                live.health.excuse(now);
+                live.health.excuse(&plan.health, lag);
+                // Time for one more question and its answer.
+                let answer = gate_role(&plan.health).and_then(|role| probe_of(&plan.health, role));
+                let least = answer.map_or(GRACE, |probe| probe.timeout.saturating_add(GRACE).min(probe.start_timeout));
+                put_off(ready_by, lag, least, &mut live.grants, now);
             }
             Phase::Running { live } => {
-                if let Some(by) = &mut live.watchdog_by {
-                    *by = by.after(lag);
+                live.health.excuse(&plan.health, lag);
+                if let (Some(by), Some(within)) = (&mut live.watchdog_by, plan.watchdog) {
+                    let least = if lag > within / 2 { within } else { GRACE.min(within) };
+                    put_off(by, lag, least, &mut live.grants, now);
                 }
-                live.health.excuse(now);
             }
-            Phase::Stopping(dying) => dying.kill_at = dying.kill_at.after(lag),
+            Phase::Stopping(dying) => match &mut dying.killing {
+                None => put_off(&mut dying.kill_at, lag, GRACE.min(plan.stop.timeout), &mut dying.grants, now),
+                Some(since) => *since = since.after(lag).min(now),
+            },
+            Phase::Preparing { until, .. } | Phase::Cleaning { until, .. } => *until = until.after(lag),
             Phase::Stopped
             | Phase::Waiting
-            | Phase::Preparing { .. }
             | Phase::Spawning { .. }
-            | Phase::Cleaning { .. }
             | Phase::Backoff { .. }
             | Phase::Exited { .. }
             | Phase::Failed => {}
         }
+    }
+}
+
+/// Moves a deadline by everup's own delay, and leaves at least `least` of it. The second only so many times: a machine
+/// that is always late must not put it off for ever.
+fn put_off(deadline: &mut Moment, lag: Duration, least: Duration, grants: &mut u8, now: Moment) {
+    *deadline = deadline.after(lag);
+    let wanted = now.after(least);
+    if *deadline < wanted && *grants < MOST_GRANTS {
+        *grants += 1;
+        *deadline = wanted;
     }
 }
 

@@ -3,23 +3,21 @@
 use std::time::Duration;
 
 use crate::core::action::{Action, Scope};
-use crate::core::backoff;
 use crate::core::cause::{Explained, describe, explain};
 use crate::core::context::Context;
 use crate::core::event::{Hook, OomTrace, Traces};
 use crate::core::instance::{Dying, Instance, Next, Phase};
 use crate::model::event::{EventWord, Fact};
 use crate::model::names::Run;
-use crate::model::plan::{Kind, LimitThen, Policy, RuleThen};
 use crate::model::service::{Cause, Certainty, Desired, End, SpawnStage};
 use crate::model::signal::Signal;
 use crate::model::status::LastEnd;
-use crate::model::units::{Moment, Now, format_duration, millis};
+use crate::model::units::{Now, format_duration, millis};
 
 /// How long `before_start` and `after_end` may take.
 pub(crate) const HOOK_LIMIT: Duration = Duration::from_secs(60);
-/// An end this soon after a Ctrl-C that reached the program is the person's doing.
-const INTERRUPT_COUNTS_FOR: Duration = Duration::from_secs(10);
+/// An end this soon after a person's Ctrl-C or signal is taken for the person's doing.
+const PERSON_COUNTS_FOR: Duration = Duration::from_secs(10);
 
 impl Instance {
     /// Ends the current run for a reason of everup's or a person's. `next` says what follows; none: the restart
@@ -43,21 +41,17 @@ impl Instance {
             Phase::Spawning { run, since } => (*run, None, *since, false),
             Phase::Starting { live, .. } => (live.run, Some(live.pid), live.since, false),
             Phase::Running { live } => {
-                let proven = live.proven
-                    || live.good_since.is_some_and(|good| cx.now.moment.since(good) >= self.plan.restart.reset_after);
-                (live.run, Some(live.pid), live.since, proven)
+                let (run, pid, since) = (live.run, live.pid, live.since);
+                (run, Some(pid), since, self.is_proven(cx.now.moment))
             }
             Phase::Stopped | Phase::Waiting | Phase::Backoff { .. } | Phase::Exited { .. } | Phase::Failed => return,
         };
-        if self.live().is_some_and(|live| live.ready) {
-            self.unready_since = Some(cx.now.moment);
-        }
+        self.note_gap(cx);
         self.waits_to_heal = None;
         self.cause = Some(why.cause);
         cx.out.push(Action::Dismiss { instance: self.id.clone(), run });
         let message = why.evidence.first().cloned();
         cx.out.push(Action::Record(Fact { cause: Some(why.cause), message, ..self.fact(EventWord::Stopping) }));
-        let command_runs = self.plan.stop.command.is_some() && pid.is_some();
         self.phase = Phase::Stopping(Dying {
             run,
             pid,
@@ -67,12 +61,32 @@ impl Instance {
             kill_at: cx.now.moment.after(self.plan.stop.timeout),
             killing: None,
             main_ended: false,
-            command_runs,
+            command_runs: false,
             proven,
             next,
+            grants: 0,
         });
-        let first = if command_runs { self.hook(Hook::Stop) } else { self.stop_signal(run, Scope::Main) };
+        // A process that is still being made is asked once it is there.
+        if pid.is_some() {
+            self.ask_to_end(cx);
+        }
+    }
+
+    /// The first step of a stop: the command, else the signal.
+    pub(crate) fn ask_to_end(&mut self, cx: &mut Context<'_>) {
+        let has_command = self.plan.stop.command.is_some();
+        let Phase::Stopping(dying) = &mut self.phase else { return };
+        let run = dying.run;
+        dying.command_runs = has_command;
+        let first = if has_command { self.hook(Hook::Stop) } else { self.stop_signal(run, Scope::Main) };
         cx.out.push(first);
+    }
+
+    /// From now on nobody answers.
+    fn note_gap(&mut self, cx: &Context<'_>) {
+        if self.live().is_some_and(|live| live.ready) {
+            self.unready_since = Some(cx.now.moment);
+        }
     }
 
     fn stop_signal(&self, run: Run, scope: Scope) -> Action {
@@ -95,88 +109,102 @@ impl Instance {
 
     /// The main process is gone, or never came to be.
     pub(crate) fn ended(&mut self, run: Run, end: &End, traces: &Traces, cx: &mut Context<'_>) {
-        let (since, asked, proven, next, was_killed, begun) = match &self.phase {
+        let now = cx.now.moment;
+        let (since, before) = match &self.phase {
             Phase::Stopping(dying) if dying.main_ended => return,
-            Phase::Stopping(dying) => {
-                (dying.since, dying.asked.clone(), dying.proven, dying.next, dying.killing.is_some(), Some(dying.begun))
-            }
-            Phase::Preparing { since, .. } | Phase::Spawning { since, .. } => (*since, None, false, None, false, None),
-            Phase::Starting { live, .. } => (live.since, None, false, None, false, None),
-            Phase::Running { live } => {
-                let proven = self.is_proven(cx.now.moment);
-                (live.since, None, proven, None, false, None)
-            }
-            _ => return,
+            Phase::Stopping(dying) => (dying.since, Some(dying.clone())),
+            Phase::Preparing { since, .. } | Phase::Spawning { since, .. } => (*since, None),
+            Phase::Starting { live, .. } | Phase::Running { live } => (live.since, None),
+            Phase::Stopped
+            | Phase::Waiting
+            | Phase::Cleaning { .. }
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Failed => return,
         };
-        if begun.is_none() {
+        let proven = before.as_ref().map_or_else(|| self.is_proven(now), |dying| dying.proven);
+        if before.is_none() {
             cx.out.push(Action::Dismiss { instance: self.id.clone(), run });
-            if self.live().is_some_and(|live| live.ready) {
-                self.unready_since = Some(cx.now.moment);
-            }
+            self.note_gap(cx);
         }
         self.waits_to_heal = None;
+        self.leaving = None;
         self.end = Some(end.clone());
-        let interrupted = self.interrupted.is_some_and(|at| cx.now.moment.since(at) < INTERRUPT_COUNTS_FOR);
-        let asked = asked.or_else(|| {
-            interrupted.then(|| Explained {
-                cause: Cause::User,
-                certainty: Certainty::Likely,
-                evidence: vec!["Ctrl-C was typed just before".to_owned()],
-            })
-        });
+        let interrupted = self.interrupted.is_some_and(|at| now.since(at) < PERSON_COUNTS_FOR);
+        let asked = before.as_ref().and_then(|dying| dying.asked.clone()).or_else(|| self.persons_doing(end, cx));
         let mut explained = explain(end, traces, asked.as_ref());
         if let (Some(reason), End::NotSpawned { stage: SpawnStage::Hook, .. }) = (&self.reason, end) {
             explained.evidence = vec![reason.clone()];
         }
+        let was_killed = before.as_ref().is_some_and(|dying| dying.killing.is_some());
         if was_killed && matches!(traces.oom, OomTrace::Proven(_)) {
             explained.evidence.push("the kernel also killed it for memory".to_owned());
         }
-        if !traces.tree_empty && asked.is_none() && matches!(end, End::Code(0)) {
+        let tree_empty = traces.tree_empty || matches!(end, End::NotSpawned { .. });
+        if !tree_empty && asked.is_none() && matches!(end, End::Code(0)) {
             explained.evidence.push(
                 "other processes of it were still running: if it puts itself in the background, run it in the foreground instead"
                     .to_owned(),
             );
         }
-        let (next, then) = match next {
+        let (next, then) = match before.as_ref().and_then(|dying| dying.next) {
             Some(next) => (next, None),
             None if self.desired == Desired::Down => (Next::Rest, None),
-            None if interrupted => (Next::Exit { success: false }, Some("left as it is".to_owned())),
+            None if interrupted => {
+                let success = matches!(end, End::Code(0));
+                (Next::Exit { success }, Some("left as it is".to_owned()))
+            }
             None => self.decide(&explained, end, proven, cx),
         };
         self.note_end(run, end, &explained, since, then, cx);
-        let dying = Dying {
-            run,
-            pid: None,
-            since,
-            begun: begun.unwrap_or(cx.now.moment),
-            asked,
-            kill_at: cx.now.moment,
-            killing: None,
-            main_ended: true,
-            command_runs: false,
-            proven,
-            next: Some(next),
-        };
-        let was_spawned = !matches!(end, End::NotSpawned { .. });
-        match &mut self.phase {
-            Phase::Stopping(before) => {
-                before.main_ended = true;
-                before.next = Some(next);
-                if !traces.tree_empty && before.killing.is_none() && !before.command_runs {
+        match before {
+            Some(mut dying) => {
+                dying.main_ended = true;
+                dying.next = Some(next);
+                let asks = !tree_empty && dying.killing.is_none() && !dying.command_runs;
+                self.phase = Phase::Stopping(dying);
+                if asks {
                     let signal = self.stop_signal(run, Scope::Tree);
                     cx.out.push(signal);
                 }
             }
-            _ if traces.tree_empty => self.phase = Phase::Stopping(dying),
-            _ => {
+            None => {
                 // An unasked death takes the rest of its tree along at once.
-                self.phase = Phase::Stopping(Dying { killing: Some(cx.now.moment), ..dying });
-                cx.out.push(Action::EndTree { instance: self.id.clone(), run });
+                self.phase = Phase::Stopping(Dying {
+                    run,
+                    pid: None,
+                    since,
+                    begun: now,
+                    asked,
+                    kill_at: now,
+                    killing: Some(now),
+                    main_ended: true,
+                    command_runs: false,
+                    proven,
+                    next: Some(next),
+                    grants: 0,
+                });
+                if !tree_empty {
+                    cx.out.push(Action::EndTree { instance: self.id.clone(), run });
+                }
             }
         }
-        if traces.tree_empty || !was_spawned {
+        if tree_empty {
             self.tree_gone(cx);
         }
+    }
+
+    /// What a person did just before that explains `end`.
+    fn persons_doing(&self, end: &End, cx: &Context<'_>) -> Option<Explained> {
+        let lately = |at| cx.now.moment.since(at) < PERSON_COUNTS_FOR;
+        let told =
+            |evidence: String| Explained { cause: Cause::User, certainty: Certainty::Likely, evidence: vec![evidence] };
+        if self.interrupted.is_some_and(lately) {
+            return Some(told("Ctrl-C was typed just before".to_owned()));
+        }
+        let sent = self.signalled.as_ref().filter(|sent| lately(sent.at))?;
+        let same = matches!(end, End::Signal { signal, .. } if *signal == sent.signal);
+        same.then(|| told(format!("{} had {} sent to it just before", sent.by, sent.signal)))
     }
 
     fn note_end(
@@ -225,11 +253,23 @@ impl Instance {
         }
         self.unkillable = false;
         let (run, next) = (dying.run, dying.next.unwrap_or(Next::Rest));
+        if dying.command_runs {
+            // It must not reach the next run.
+            cx.out.push(Action::Dismiss { instance: self.id.clone(), run });
+        }
         let spawned = !matches!(self.end, Some(End::NotSpawned { .. }));
         if self.plan.hooks.after_end.is_some() && spawned {
             self.phase = Phase::Cleaning { run, until: cx.now.moment.after(HOOK_LIMIT), next };
             cx.out.push(self.hook(Hook::AfterEnd));
         } else {
+            self.go_on(next, cx);
+        }
+    }
+
+    /// `after_end` is not waited for any longer.
+    pub(crate) fn cut_cleaning(&mut self, cx: &mut Context<'_>) {
+        if let Phase::Cleaning { run, next, .. } = self.phase {
+            cx.out.push(Action::Dismiss { instance: self.id.clone(), run });
             self.go_on(next, cx);
         }
     }
@@ -249,8 +289,9 @@ impl Instance {
             (Hook::Stop, Phase::Stopping(dying)) => {
                 dying.command_runs = false;
                 let (run, scope) = (dying.run, if dying.main_ended { Scope::Tree } else { Scope::Main });
-                // A command that succeeded has asked the program to end; it gets the rest of the timeout for it.
-                if result.is_err() && dying.killing.is_none() {
+                // A command that succeeded has asked the program to end; it gets the rest of the timeout for it. What is
+                // left of its tree has not been asked yet.
+                if (result.is_err() || dying.main_ended) && dying.killing.is_none() {
                     let signal = self.stop_signal(run, scope);
                     cx.out.push(signal);
                 }
@@ -262,197 +303,6 @@ impl Instance {
             (Hook::BeforeStart | Hook::AfterReady | Hook::AfterEnd | Hook::Stop, _) => {}
         }
     }
-
-    /// Nothing of the run is left: takes up what follows.
-    pub(crate) fn go_on(&mut self, next: Next, cx: &mut Context<'_>) {
-        let next = match next {
-            Next::Again | Next::Retry { .. } if self.desired == Desired::Down => Next::Rest,
-            other => other,
-        };
-        if !matches!(next, Next::Retry { .. } | Next::Again) || self.healing.is_some_and(|sick| self.run > sick) {
-            self.healing = None;
-        }
-        match next {
-            Next::Rest => self.phase = Phase::Stopped,
-            // Whether what it needs is there is decided where all services are known.
-            Next::Again => self.phase = Phase::Waiting,
-            Next::Retry { until, slow } => {
-                self.phase = Phase::Backoff { until, slow };
-                self.start_cause = self.last_end.as_ref().map(|end| end.cause);
-                let delay_ms = Some(millis(until.since(cx.now.moment)));
-                if delay_ms != Some(0) {
-                    cx.out.push(Action::Record(Fact { delay_ms, cause: self.cause, ..self.fact(EventWord::Backoff) }));
-                }
-            }
-            Next::Exit { success } if self.plan.kind == Kind::Task && !success => {
-                self.phase = Phase::Failed;
-                self.reason.get_or_insert_with(|| "the task did not succeed".to_owned());
-                cx.out.push(self.failed_fact());
-            }
-            Next::Exit { success } => {
-                self.phase = Phase::Exited { success };
-                if self.plan.kind == Kind::Task {
-                    cx.out.push(Action::Record(self.fact(EventWord::Completed)));
-                }
-            }
-            Next::GiveUp => {
-                self.phase = Phase::Failed;
-                cx.out.push(self.failed_fact());
-            }
-            Next::EndEverup => {
-                self.phase = Phase::Failed;
-                self.ends_everup = true;
-                cx.out.push(self.failed_fact());
-            }
-        }
-    }
-
-    fn failed_fact(&self) -> Action {
-        let last = self.last_end.as_ref();
-        Action::Record(Fact {
-            cause: self.cause,
-            certainty: last.map(|end| end.certainty),
-            code: last.and_then(|end| end.code),
-            signal: last.and_then(|end| end.signal),
-            message: self.reason.clone(),
-            ..self.fact(EventWord::Failed)
-        })
-    }
-
-    /// What follows an end that nobody's wish explains, and a sentence about it.
-    fn decide(
-        &mut self,
-        explained: &Explained,
-        end: &End,
-        proven: bool,
-        cx: &mut Context<'_>,
-    ) -> (Next, Option<String>) {
-        let plan = self.plan.clone();
-        let restart = &plan.restart;
-        let code = match end {
-            End::Code(code) => Some(*code),
-            End::Signal { .. } | End::NotSpawned { .. } | End::Unknown => None,
-        };
-        // Exit 0 is a success whatever asked for it; a failed probe is a failure whatever it ended with.
-        let by_itself = matches!(explained.cause, Cause::Exit | Cause::Signal | Cause::SupervisorLost);
-        let success = explained.cause == Cause::Exit
-            && code.is_some_and(|code| restart.success_codes.iter().any(|r| r.holds(code)));
-        let rule = restart.rules.iter().find(|rule| {
-            code.is_some_and(|code| rule.codes.iter().any(|range| range.holds(code)))
-                || matches!(end, End::Signal { signal, .. } if rule.signals.contains(signal))
-                || rule.causes.contains(&explained.cause)
-        });
-        let now = cx.now.moment;
-        match rule.map(|rule| rule.then) {
-            Some(RuleThen::Stop) => {
-                self.reason = Some("a restart rule says stop".to_owned());
-                return (Next::GiveUp, Some("given up: a restart rule says stop".to_owned()));
-            }
-            Some(RuleThen::Exit) => return (Next::EndEverup, Some("everup ends: a restart rule says exit".to_owned())),
-            Some(RuleThen::Slow) => {
-                self.automatic.push_back(now);
-                return self.slow(now, "a restart rule says slow", cx);
-            }
-            Some(RuleThen::Restart | RuleThen::RestartNow) => {}
-            None => match restart.policy {
-                Policy::Never => return (Next::Exit { success }, Some("left as it is: restart is never".to_owned())),
-                Policy::OnFailure if success => {
-                    return (Next::Exit { success }, Some("left as it is: it ended with success".to_owned()));
-                }
-                Policy::OnFailure | Policy::Always | Policy::UnlessStopped => {}
-            },
-        }
-        let window = restart.limit.within;
-        while self.automatic.front().is_some_and(|at| now.since(*at) >= window) {
-            self.automatic.pop_front();
-        }
-        let limit = restart.limit;
-        if self.crash_looping || self.automatic.len() >= limit.count as usize {
-            let told = format!("restarted {} times within {}", limit.count, format_duration(limit.within));
-            match limit.then {
-                LimitThen::Slow => {
-                    if !std::mem::replace(&mut self.crash_looping, true) {
-                        let fact = self.fact(EventWord::CrashLooping);
-                        cx.out.push(Action::Record(Fact { message: Some(told.clone()), ..fact }));
-                    }
-                    self.automatic.push_back(now);
-                    return self.slow(now, "crash-looping", cx);
-                }
-                LimitThen::Stop => {
-                    self.reason = Some(told.clone());
-                    return (Next::GiveUp, Some(format!("given up: {told}")));
-                }
-                LimitThen::Exit => {
-                    self.reason = Some(told.clone());
-                    return (Next::EndEverup, Some(format!("everup ends: {told}")));
-                }
-            }
-        }
-        self.automatic.push_back(now);
-        let delay = if rule.is_some_and(|rule| rule.then == RuleThen::RestartNow) {
-            Duration::ZERO
-        } else if by_itself && proven {
-            self.attempts = 0;
-            Duration::ZERO
-        } else {
-            self.attempts = self.attempts.saturating_add(1);
-            // What cannot be started will not start a moment later either.
-            let attempt = if is_permanent(end) { u32::MAX } else { self.attempts };
-            backoff::delay(restart, attempt, cx.dice)
-        };
-        let told = if delay.is_zero() {
-            "restarted at once".to_owned()
-        } else {
-            format!("restarted after {}", format_duration(delay))
-        };
-        (Next::Retry { until: now.after(delay), slow: false }, Some(told))
-    }
-
-    fn slow(&self, now: Moment, why: &str, cx: &mut Context<'_>) -> (Next, Option<String>) {
-        let delay = backoff::slow_delay(&self.plan.restart, cx.dice);
-        let told = format!("tried again after {} ({why})", format_duration(delay));
-        (Next::Retry { until: now.after(delay), slow: true }, Some(told))
-    }
-
-    /// A person does not want it any more.
-    pub(crate) fn rest(&mut self, why: Explained, cx: &mut Context<'_>) {
-        self.desired = Desired::Down;
-        match self.phase {
-            Phase::Waiting | Phase::Backoff { .. } | Phase::Exited { .. } | Phase::Failed => {
-                self.cause = Some(why.cause);
-                self.reason = None;
-                self.phase = Phase::Stopped;
-            }
-            Phase::Stopped => {}
-            Phase::Preparing { .. }
-            | Phase::Spawning { .. }
-            | Phase::Starting { .. }
-            | Phase::Running { .. }
-            | Phase::Stopping(_)
-            | Phase::Cleaning { .. } => self.end_for(why, Some(Next::Rest), cx),
-        }
-    }
-
-    /// Ends the run (if any) and starts the next at once.
-    pub(crate) fn again(&mut self, why: Explained, cx: &mut Context<'_>) {
-        let cause = why.cause;
-        if self.is_gone() {
-            self.start_cause = Some(cause);
-            self.phase = Phase::Waiting;
-        } else {
-            self.end_for(why, Some(Next::Again), cx);
-            self.start_cause = Some(cause);
-            if matches!(self.phase, Phase::Stopped) {
-                self.phase = Phase::Waiting;
-            }
-        }
-    }
-}
-
-/// Errors of a start that time alone does not mend: the program, user or folder is not there or not ours.
-fn is_permanent(end: &End) -> bool {
-    const TRANSIENT: [i32; 4] = [11, 12, 23, 24]; // EAGAIN ENOMEM ENFILE EMFILE
-    matches!(end, End::NotSpawned { stage, errno } if *stage != SpawnStage::Hook && !TRANSIENT.contains(errno))
 }
 
 /// Why a person's request ends a run.

@@ -4,6 +4,8 @@
 
 pub(crate) mod due;
 pub(crate) mod ending;
+pub(crate) mod next;
+pub(crate) mod policy;
 pub(crate) mod running;
 pub(crate) mod starting;
 #[cfg(test)]
@@ -19,6 +21,7 @@ use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Pid, Run};
 use crate::model::plan::{Kind, ServicePlan};
 use crate::model::service::{Cause, Desired, End, State};
+use crate::model::signal::Signal;
 use crate::model::status::{Held, LastEnd};
 use crate::model::units::{Moment, Now};
 
@@ -45,7 +48,7 @@ pub(crate) struct Instance {
     pub(crate) reason: Option<String>,
     /// Attempts since the last forgiven one: what the backoff grows with.
     pub(crate) attempts: u32,
-    /// Automatic restarts, for the limit.
+    /// When it was restarted automatically, for the limit.
     pub(crate) automatic: VecDeque<Moment>,
     /// Restarts of every kind within the last hour.
     pub(crate) recent: VecDeque<Moment>,
@@ -56,14 +59,24 @@ pub(crate) struct Instance {
     pub(crate) end: Option<End>,
     /// A person's Ctrl-C reached the program at this moment.
     pub(crate) interrupted: Option<Moment>,
+    /// A person had this signal sent to the latest run.
+    pub(crate) signalled: Option<Signalled>,
+    /// READY=1 arrived in the latest run, perhaps before anybody waited for it.
+    pub(crate) said_ready: bool,
     /// Its probe failed too often, but a sibling is being restarted for the same reason.
     pub(crate) waits_to_heal: Option<Explained>,
     /// The run that was ended for its probe, until the next is ready or has failed too.
     pub(crate) healing: Option<Run>,
     /// Its process has left its tree or will not die; said in warnings.
     pub(crate) unkillable: bool,
-    /// The next start is somebody's wish, not the policy's: it takes nothing from the restart budget.
+    /// Not wanted, but it lives on until those that need it and are on their way out too are gone.
+    pub(crate) leaving: Option<Explained>,
+    /// Why nobody wants it any more.
+    pub(crate) rest_cause: Option<Cause>,
+    /// Why it is started next.
     pub(crate) start_cause: Option<Cause>,
+    /// The next start is the policy's, not somebody's wish: it counts for the limit.
+    pub(crate) automatic_start: bool,
     /// What it said of itself (STATUS=).
     pub(crate) said: Option<String>,
     /// Since when nobody answers because a run that was ready is over; until the next is ready.
@@ -84,7 +97,7 @@ pub(crate) enum Phase {
     /// What it needs is not there yet.
     Waiting,
     /// `before_start` runs.
-    Preparing { run: Run, since: Now },
+    Preparing { run: Run, since: Now, until: Moment },
     /// The process is being made.
     Spawning { run: Run, since: Now },
     /// The program runs, its gate has not passed.
@@ -112,11 +125,23 @@ pub(crate) struct Live {
     pub(crate) health: Health,
     pub(crate) ready: bool,
     pub(crate) healthy: Option<bool>,
+    /// It has been ready at some time of this run.
+    pub(crate) was_ready: bool,
     /// Since when it is ready and not unhealthy.
     pub(crate) good_since: Option<Moment>,
     /// It has been good for `reset_after` in one piece.
     pub(crate) proven: bool,
     pub(crate) watchdog_by: Option<Moment>,
+    /// How often a deadline of it was put off because everup itself was late.
+    pub(crate) grants: u8,
+}
+
+/// A signal that a person had sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Signalled {
+    pub(crate) signal: Signal,
+    pub(crate) by: String,
+    pub(crate) at: Moment,
 }
 
 /// A run on its way out.
@@ -142,6 +167,8 @@ pub(crate) struct Dying {
     pub(crate) proven: bool,
     /// What follows; none: decided when the main process ends.
     pub(crate) next: Option<Next>,
+    /// How often its deadline was put off because everup itself was late.
+    pub(crate) grants: u8,
 }
 
 /// What follows the end of a run.
@@ -182,10 +209,15 @@ impl Instance {
             last_end: None,
             end: None,
             interrupted: None,
+            signalled: None,
+            said_ready: false,
             waits_to_heal: None,
             healing: None,
             unkillable: false,
+            leaving: None,
+            rest_cause: None,
             start_cause: None,
+            automatic_start: false,
             said: None,
             unready_since: None,
             gap: None,
@@ -222,13 +254,35 @@ impl Instance {
     pub(crate) fn live(&self) -> Option<&Live> {
         match &self.phase {
             Phase::Starting { live, .. } | Phase::Running { live } => Some(live),
-            _ => None,
+            Phase::Stopped
+            | Phase::Waiting
+            | Phase::Preparing { .. }
+            | Phase::Spawning { .. }
+            | Phase::Stopping(_)
+            | Phase::Cleaning { .. }
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Failed => None,
         }
     }
 
     /// Whether no process of it exists and none is on its way.
     pub(crate) fn is_gone(&self) -> bool {
         self.current_run().is_none()
+    }
+
+    /// Whether it has a process or is about to have one, and nobody is ending it.
+    pub(crate) fn is_under_way(&self) -> bool {
+        match &self.phase {
+            Phase::Preparing { .. } | Phase::Spawning { .. } | Phase::Starting { .. } | Phase::Running { .. } => true,
+            Phase::Stopped
+            | Phase::Waiting
+            | Phase::Stopping(_)
+            | Phase::Cleaning { .. }
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Failed => false,
+        }
     }
 
     /// Whether its program runs.

@@ -6,10 +6,10 @@ use crate::core::action::Action;
 use crate::core::cause::Explained;
 use crate::core::context::Context;
 use crate::core::event::{Hook, Notice};
-use crate::core::health::{Finding, Health, gate_role, probe_of};
+use crate::core::health::{Finding, gate_role, probe_of};
 use crate::core::instance::{Instance, Phase};
 use crate::model::event::{EventWord, Fact};
-use crate::model::plan::HealthPlan;
+use crate::model::plan::{HealthPlan, Kind};
 use crate::model::probe::{ProbeRole, Verdict};
 use crate::model::service::{Cause, Certainty};
 use crate::model::units::format_duration;
@@ -32,7 +32,9 @@ impl Instance {
         match &mut self.phase {
             Phase::Starting { live, .. } => {
                 let finding = live.health.answered(&plan.health, role, seq, verdict, took_us, busy, cx.now.moment);
-                self.gate_answered(&finding, cx);
+                if finding == Finding::GatePassed {
+                    self.opened(cx);
+                }
             }
             Phase::Running { live } => {
                 let finding = live.health.answered(&plan.health, role, seq, verdict, took_us, busy, cx.now.moment);
@@ -41,7 +43,15 @@ impl Instance {
                 }
                 self.found(role, &finding, verdict, cx);
             }
-            _ => {}
+            Phase::Stopped
+            | Phase::Waiting
+            | Phase::Preparing { .. }
+            | Phase::Spawning { .. }
+            | Phase::Stopping(_)
+            | Phase::Cleaning { .. }
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Failed => {}
         }
     }
 
@@ -87,8 +97,9 @@ impl Instance {
             return;
         }
         live.ready = true;
-        let first = live.good_since.is_none() && !live.proven;
+        let first = !std::mem::replace(&mut live.was_ready, true);
         let ran = cx.now.moment.since(live.since.moment);
+        let hook = (first && self.plan.hooks.after_ready.is_some()).then(|| self.hook(Hook::AfterReady));
         self.cause = None;
         self.reason = None;
         self.healing = None;
@@ -96,9 +107,7 @@ impl Instance {
         let ran_ms = Some(crate::model::units::millis(ran));
         cx.out.push(Action::Record(Fact { ran_ms, ..self.fact(EventWord::Ready) }));
         self.settle_goodness(cx);
-        if first && self.plan.hooks.after_ready.is_some() {
-            cx.out.push(self.hook(Hook::AfterReady));
-        }
+        cx.out.extend(hook);
     }
 
     fn become_unready(&mut self, message: &str, cx: &mut Context<'_>) {
@@ -106,6 +115,7 @@ impl Instance {
         if !std::mem::replace(&mut live.ready, false) {
             return;
         }
+        self.unready_since = Some(cx.now.moment);
         let message = Some(message.to_owned());
         cx.out.push(Action::Record(Fact { message, ..self.fact(EventWord::Unready) }));
         self.settle_goodness(cx);
@@ -163,22 +173,11 @@ impl Instance {
     /// It spoke on NOTIFY_SOCKET.
     pub(crate) fn notified(&mut self, notice: Notice, cx: &mut Context<'_>) {
         match notice {
-            Notice::Ready => {
-                let finding = match &self.phase {
-                    Phase::Starting { live, .. } | Phase::Running { live } => {
-                        live.health.notified_ready(&self.plan.health)
-                    }
-                    _ => return,
-                };
-                match (&self.phase, finding) {
-                    (Phase::Starting { .. }, Finding::GatePassed) => self.opened(cx),
-                    (Phase::Running { .. }, Finding::Passing) => self.become_ready(cx),
-                    _ => {}
-                }
-            }
+            Notice::Ready => self.said_ready(cx),
             Notice::Watchdog => {
                 if let (Phase::Running { live }, Some(within)) = (&mut self.phase, self.plan.watchdog) {
                     live.watchdog_by = Some(cx.now.moment.after(within));
+                    live.grants = 0;
                 }
             }
             Notice::WatchdogTrigger => {
@@ -194,10 +193,21 @@ impl Instance {
         }
     }
 
+    /// READY=1: remembered, as it is said once and perhaps before anybody waits for it.
+    pub(crate) fn said_ready(&mut self, cx: &mut Context<'_>) {
+        self.said_ready = true;
+        let finding = self.live().map_or(Finding::Nothing, |live| live.health.notified_ready(&self.plan.health));
+        match finding {
+            Finding::GatePassed => self.opened(cx),
+            Finding::Passing => self.become_ready(cx),
+            Finding::Stale | Finding::Nothing | Finding::Failure | Finding::Failing { .. } => {}
+        }
+    }
+
     fn extend(&mut self, by: Duration, cx: &mut Context<'_>) {
         let stop_limit = self.plan.stop.timeout.saturating_mul(MOST_EXTENSION);
-        let start_limit = crate::core::health::gate_role(&self.plan.health)
-            .and_then(|role| crate::core::health::probe_of(&self.plan.health, role))
+        let start_limit = gate_role(&self.plan.health)
+            .and_then(|role| probe_of(&self.plan.health, role))
             .map(|probe| probe.start_timeout.saturating_mul(MOST_EXTENSION));
         match &mut self.phase {
             Phase::Starting { live, ready_by } => {
@@ -207,7 +217,16 @@ impl Instance {
             Phase::Stopping(dying) if dying.killing.is_none() => {
                 dying.kill_at = cx.now.moment.after(by).min(dying.begun.after(stop_limit)).max(dying.kill_at);
             }
-            _ => {}
+            Phase::Stopped
+            | Phase::Waiting
+            | Phase::Preparing { .. }
+            | Phase::Spawning { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping(_)
+            | Phase::Cleaning { .. }
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Failed => {}
         }
     }
 
@@ -215,26 +234,42 @@ impl Instance {
     pub(crate) fn rethink_health(&mut self, cx: &mut Context<'_>) {
         let plan = self.plan.clone();
         self.waits_to_heal = None;
+        if let Some(live) = self.live() {
+            cx.out.push(Action::Dismiss { instance: self.id.clone(), run: live.run });
+        }
+        let single = matches!(plan.health, HealthPlan::One(_));
+        let asks = |role| single || probe_of(&plan.health, role).is_some();
         match &mut self.phase {
             Phase::Starting { live, ready_by } => {
-                live.health = Health::new(&plan.health, cx.now.moment);
-                let limit = gate_role(&plan.health).and_then(|role| probe_of(&plan.health, role));
-                if let Some(probe) = limit {
-                    *ready_by = cx.now.moment.after(probe.start_timeout);
-                } else {
-                    self.opened(cx);
+                live.health = live.health.anew(&plan.health, cx.now.moment);
+                match gate_role(&plan.health).and_then(|role| probe_of(&plan.health, role)) {
+                    Some(probe) => *ready_by = cx.now.moment.after(probe.start_timeout),
+                    None => self.opened(cx),
+                }
+                if self.said_ready {
+                    self.said_ready(cx);
                 }
             }
             Phase::Running { live } => {
-                live.health = Health::new(&plan.health, cx.now.moment);
+                live.health = live.health.anew(&plan.health, cx.now.moment);
                 live.health.open(&plan.health, cx.now.moment, cx.dice);
-                let asked = !plan.health.probes().is_empty();
-                live.healthy = if asked { live.healthy.or(Some(true)) } else { None };
-                if !asked {
+                live.healthy = asks(ProbeRole::Liveness).then(|| live.healthy.unwrap_or(true));
+                if !asks(ProbeRole::Readiness) && plan.kind == Kind::Service {
                     self.become_ready(cx);
+                } else if self.said_ready {
+                    self.said_ready(cx);
                 }
+                self.settle_goodness(cx);
             }
-            _ => {}
+            Phase::Stopped
+            | Phase::Waiting
+            | Phase::Preparing { .. }
+            | Phase::Spawning { .. }
+            | Phase::Stopping(_)
+            | Phase::Cleaning { .. }
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Failed => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! All services together: the one way in.
 
+mod apply;
 mod commands;
 mod report;
 mod requests;
@@ -8,7 +9,7 @@ mod shutdown;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,13 +24,16 @@ use crate::core::supervisor::requests::Open;
 use crate::core::supervisor::shutdown::Shutdown;
 use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::plan::{Plan, ServicePlan};
-use crate::model::service::Desired;
+use crate::model::service::Cause;
 use crate::model::status::Held;
 use crate::model::units::{Moment, Now};
 
 /// A step that comes this much after its deadline shows that everup was held up (stopped, starved, or the machine
 /// slept): nobody is punished for that.
 const HELD_UP: Duration = Duration::from_millis(250);
+/// How often what has fallen due may make more fall due within one step; the bound only keeps a mistake from becoming a
+/// hang.
+const MOST_ROUNDS: usize = 16;
 
 /// What an earlier life of everup left behind.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +98,10 @@ impl Supervisor {
             let Some(service) = supervisor.services.get_mut(&name) else { continue };
             for instance in service.instances.values_mut() {
                 match seeds.held.get(&instance.id) {
-                    Some(held) if !named => instance.held = Some(held.clone()),
+                    Some(held) if !named => {
+                        instance.held = Some(held.clone());
+                        instance.cause = Some(Cause::User);
+                    }
                     Some(_) | None => instance.wish(None),
                 }
             }
@@ -115,17 +122,21 @@ impl Supervisor {
         for event in events {
             self.hear(event, now, &mut out);
         }
-        self.fall_due(now, &mut out);
-        self.settle(now, &mut out);
+        for _ in 0..MOST_ROUNDS {
+            self.fall_due(now, &mut out);
+            self.settle(now, &mut out);
+            if !self.instances().any(|instance| is_due(instance, now.moment)) {
+                break;
+            }
+        }
         self.answer_requests(now, &mut out);
         out
     }
 
     /// When the next step is due without any news.
     pub fn next_deadline(&self) -> Option<Deadline> {
-        let instances = self.services.values().flat_map(|service| service.instances.values());
         let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline).map(|at| (at, "shutdown budget"));
-        instances
+        self.instances()
             .filter_map(Instance::deadline)
             .chain(shutdown)
             .chain(self.requests.values().filter_map(|open| open.until.map(|at| (at, "request"))))
@@ -177,13 +188,8 @@ impl Supervisor {
     }
 
     fn fall_due(&mut self, now: Now, out: &mut Vec<Action>) {
-        let due: BTreeSet<InstanceId> = self
-            .services
-            .values()
-            .flat_map(|service| service.instances.values())
-            .filter(|instance| instance.deadline().is_some_and(|(at, _)| at <= now.moment))
-            .map(|instance| instance.id.clone())
-            .collect();
+        let due: Vec<InstanceId> =
+            self.instances().filter(|instance| is_due(instance, now.moment)).map(|i| i.id.clone()).collect();
         for id in due {
             self.with(&id, now, out, Instance::fall_due);
         }
@@ -199,8 +205,16 @@ impl Supervisor {
         }
     }
 
+    fn instances(&self) -> impl Iterator<Item = &Instance> {
+        self.services.values().flat_map(|service| service.instances.values())
+    }
+
     fn instance(&self, id: &InstanceId) -> Option<&Instance> {
         self.services.get(&id.service)?.instances.get(&id.index)
+    }
+
+    fn instance_mut(&mut self, id: &InstanceId) -> Option<&mut Instance> {
+        self.services.get_mut(&id.service)?.instances.get_mut(&id.index)
     }
 
     fn with(
@@ -221,13 +235,6 @@ impl Supervisor {
     }
 }
 
-impl Instance {
-    /// Wants it up without forgiving anything: it starts as soon as what it needs is there.
-    fn wish(&mut self, cause: Option<crate::model::service::Cause>) {
-        self.desired = Desired::Up;
-        self.start_cause = cause;
-        if matches!(self.phase, crate::core::instance::Phase::Stopped) {
-            self.phase = crate::core::instance::Phase::Waiting;
-        }
-    }
+fn is_due(instance: &Instance, now: Moment) -> bool {
+    instance.deadline().is_some_and(|(at, _)| at <= now)
 }
