@@ -1,7 +1,7 @@
 //! Reads: text → plan. Uses the words of `model` and the file system, never the network, the clock or the kernel.
 //!
-//! [`document`] holds the tree that [`compose`] makes of a text; [`keys`] is the table of every key with its
-//! [`shape`]; [`resolve`] turns the tree into a plan with [`decode`], and [`diagnose`] says what is wrong.
+//! `document` holds the tree that `compose` makes of a text; `keys` is the table of every key with its
+//! `shape`; `resolve` turns the tree into a plan with `decode`, and `diagnose` says what is wrong.
 
 mod compose;
 mod decode;

@@ -542,6 +542,12 @@ fn errors_name_their_place_and_what_to_write_instead() {
 }
 
 #[test]
+fn a_port_that_depends_on_itself_is_refused() {
+    let diagnostics = read("services: {web: {command: x, port: $A, env: {A: $PORT}}}").unwrap_err();
+    assert_eq!(diagnostics.list()[0].path, "services.web.port");
+}
+
+#[test]
 fn all_errors_of_a_file_are_listed_in_its_order() {
     let text = file_of(
         "depends_on: [db]\nhealthcheck: http://x\nenvironment: {}\nautorestart: true\nreplicas: 2\nnumprocs: 2\nmax_memory_restart: 1G\nworking_dir: x\ndirectory: x\nport: many\nneeds: [nope]",
@@ -586,6 +592,8 @@ error: unknown key `restrat`
   = help: did you mean `restart`?
 ";
     assert_eq!(drawn, expected);
+    let drawn = read("services:\n  w\u{e4}b: {}\n  b: {command: \"\u{1f600} $NOPE\"}").unwrap_err().render(false);
+    assert!(drawn.contains("yaml:2:3\n") && drawn.contains("yaml:3:19\n"), "{drawn}");
     let colored = read("services: {}").unwrap_err().render(true);
     assert!(colored.contains('\u{1b}'), "{colored}");
 }
