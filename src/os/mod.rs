@@ -10,4 +10,6 @@ pub mod reap;
 pub mod seqpacket;
 pub mod signals;
 pub mod spawn;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tree;
