@@ -1,5 +1,6 @@
 //! As much HTTP/1.1 as one request and its answer on a unix socket need.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -182,13 +183,9 @@ impl Read for Answer {
             Fault::Io(error) => error,
         })?;
         let left = match head.framing {
-            Framing::Length(left) => left,
-            Framing::Chunked { left: 0, first } => match self.chunk(first)? {
-                // What follows the last chunk interests nobody; nothing more is read of this connection.
-                0 => 0,
-                left => left,
-            },
-            Framing::Chunked { left, .. } => left,
+            // What follows the last chunk interests nobody; nothing more is read of this connection.
+            Framing::Chunked { left: 0, first } => self.chunk(first)?,
+            Framing::Chunked { left, .. } | Framing::Length(left) => left,
             Framing::ToTheEnd => u64::MAX,
         };
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
@@ -252,7 +249,10 @@ pub(crate) fn encode(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'*' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02X}")),
+            other => {
+                // Writing into a String cannot fail.
+                let _ = fmt::Write::write_fmt(&mut out, format_args!("%{other:02X}"));
+            }
         }
     }
     out

@@ -84,8 +84,10 @@ impl Path {
 
     fn add(&mut self, name: &str, value: Option<String>) {
         if let Some(value) = value {
-            let mark = if self.0.contains('?') { '&' } else { '?' };
-            self.0.push_str(&format!("{mark}{name}={}", encode(&value)));
+            let mark = if self.0.contains('?') { "&" } else { "?" };
+            for part in [mark, name, "=", &encode(&value)] {
+                self.0.push_str(part);
+            }
         }
     }
 }

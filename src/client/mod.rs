@@ -31,7 +31,7 @@ use crate::os::socket::connect_unix;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Probes bring their own time limits, which the other side ends after a minute.
-const PROBES: Duration = Duration::from_secs(60);
+const PROBES: Duration = Duration::from_mins(1);
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]

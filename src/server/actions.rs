@@ -15,8 +15,8 @@ use crate::model::names::ServiceName;
 use crate::model::probe::ProbeReport;
 use crate::model::signal::Signal;
 use crate::model::units::format_duration;
+use crate::server::dispatch::Call;
 use crate::server::reply::{Reply, bad, denied, json};
-use crate::server::routes::Call;
 use crate::server::selector::{nearest, resolve, resolve_service};
 
 /// The body of `signal`.
@@ -127,7 +127,7 @@ pub(crate) async fn probe(call: &Call) -> Reply {
     let _place = call.desk.place()?;
     let targets = targets(call)?;
     let asked = try_join_all(targets.into_iter().map(|target| call.desk.handle.probe(target)));
-    let limit = call.wait.unwrap_or(Duration::from_secs(60));
+    let limit = call.wait.unwrap_or(Duration::from_mins(1));
     let reports = timeout(limit, asked).await.map_err(|_elapsed| {
         let message = format!("the probes did not all answer within {}", format_duration(limit));
         denied(DeniedCode::TimedOut, message, "give them longer with wait=")

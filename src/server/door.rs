@@ -17,9 +17,9 @@ use tower::ServiceExt;
 use crate::handle::Handle;
 use crate::model::command::{Denied, DeniedCode};
 use crate::server::access::{Access, Rules, Visitor};
-use crate::server::events::Recent;
+use crate::server::dispatch;
+use crate::server::recent::Recent;
 use crate::server::reply::{denied, internal, refuse};
-use crate::server::routes;
 
 /// The body of a request, in bytes; above it the answer is 413.
 pub(crate) const BODY_SIZE: usize = 64 << 10;
@@ -94,7 +94,7 @@ impl Door {
             long: Arc::new(Semaphore::new(LONG)),
             reads: Semaphore::new(READS),
         };
-        Self { rules, router: routes::router(&Arc::new(desk)) }
+        Self { rules, router: dispatch::router(&Arc::new(desk)) }
     }
 
     /// Answers one request; never fails.

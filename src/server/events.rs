@@ -1,157 +1,64 @@
 //! The timeline: what the history holds, what it has not written yet, and what comes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 
-use crate::handle::Handle;
 use crate::history::query::{EventQuery, Since as HistorySince};
 use crate::model::command::{Denied, Target};
 use crate::model::event::EventRecord;
 use crate::server::arguments::{MOST, Since};
+use crate::server::dispatch::Call;
+use crate::server::door::Desk;
 use crate::server::listener::closed;
 use crate::server::reply::Reply;
-use crate::server::routes::Call;
 use crate::server::selector::resolve;
 use crate::server::stream::{CHUNK, Format, Source};
-
-/// Events of the present kept for those who ask before the history has written them.
-const KEPT: usize = 1024;
 
 /// How many events are shown to those who do not say.
 const USUAL: usize = 100;
 
-/// The latest events, without a task that keeps them: the channel does, and they are taken out when somebody asks.
-#[derive(Debug)]
-pub(crate) struct Recent(Mutex<Kept>);
+/// Events read at a time while catching up.
+const PAGE: usize = 1_000;
 
-#[derive(Debug)]
-struct Kept {
-    arriving: broadcast::Receiver<Arc<EventRecord>>,
-    /// Without a gap; at most [`KEPT`].
-    events: VecDeque<Arc<EventRecord>>,
-}
-
-impl Recent {
-    pub(crate) fn new(handle: &Handle) -> Self {
-        Self(Mutex::new(Kept { arriving: handle.events.subscribe(), events: VecDeque::new() }))
-    }
-
-    /// The latest events and a line on which all later ones come; an event may be on both, none is on neither.
-    fn and_later(&self, handle: &Handle) -> (Vec<Arc<EventRecord>>, broadcast::Receiver<Arc<EventRecord>>) {
-        let later = handle.events.subscribe();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.take_arrived();
-        (kept.events.iter().cloned().collect(), later)
-    }
-}
-
-impl Kept {
-    fn take_arrived(&mut self) {
-        loop {
-            match self.arriving.try_recv() {
-                Ok(event) => {
-                    if self.events.len() == KEPT {
-                        self.events.pop_front();
-                    }
-                    self.events.push_back(event);
-                }
-                Err(TryRecvError::Lagged(_)) => self.events.clear(),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
-            }
-        }
-    }
-}
+type Event = Arc<EventRecord>;
 
 pub(crate) async fn events(call: &Call) -> Reply {
     let format = Format::of(&call.headers);
-    let handle = &call.desk.handle;
     let n = call.arguments.count("n")?;
     // A reader that comes back knows best where it stopped.
     let resumed =
         call.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok()).map(Since::Seq);
-    let since = resumed.or(call.arguments.since((handle.clock)())?);
-    let only = Only::read(call)?;
-    let place = if call.arguments.flag("follow")? { Some(call.desk.place()?) } else { None };
+    let since = resumed.or(call.arguments.since((call.desk.handle.clock)())?);
+    let follow = call.arguments.flag("follow")?;
+    let place = if follow { Some(call.desk.place()?) } else { None };
 
-    let (recent, live) = call.desk.recent.and_later(handle);
-    let past = past(call, &only, since, n, recent).await?;
-    let before = match since {
-        Some(Since::Seq(seq)) => Some(seq),
-        Some(Since::Time(_)) | None => None,
-    };
-    let mut head = Vec::new();
-    if let (Some(seq), None, Only::All, Some(first)) = (before, n, &only, past.front()) {
-        let missing = first.seq.saturating_sub(seq.saturating_add(1));
-        if missing > 0 {
-            format.write_lost(&mut head, missing);
+    let mut timeline = Timeline::new(call, Only::read(call)?, format);
+    match since {
+        Some(Since::Seq(seq)) => {
+            timeline.behind(seq);
+            if !follow {
+                timeline.catch_up_to(n.unwrap_or(MOST)).await?;
+            }
+        }
+        Some(Since::Time(_)) | None => {
+            let from = match since {
+                Some(Since::Time(time)) => Some(HistorySince::Time(time)),
+                Some(Since::Seq(_)) | None => None,
+            };
+            timeline.latest(from, n.unwrap_or(if from.is_some() { MOST } else { USUAL })).await?;
         }
     }
-    let Some(place) = place else {
-        for event in &past {
-            format.write(&mut head, Some(event.seq), event);
-        }
-        return Ok(format.whole(head));
-    };
-    let last = past.back().map(|event| event.seq).max(before).unwrap_or(0);
-    let closing = call.desk.closing.clone();
-    let stream = EventStream { head, past, live, last, only, closing, format };
-    Ok(format.endless(stream, place, &call.connection))
-}
-
-/// What has happened, oldest first.
-async fn past(
-    call: &Call,
-    only: &Only,
-    since: Option<Since>,
-    n: Option<usize>,
-    recent: Vec<Arc<EventRecord>>,
-) -> Result<VecDeque<Arc<EventRecord>>, Denied> {
-    let limit = n.unwrap_or(if since.is_some() { MOST } else { USUAL });
-    let reader = call.desk.handle.history.clone();
-    let query = EventQuery {
-        service: match only {
-            Only::All => None,
-            Only::Some(targets) => match targets.as_slice() {
-                [one] => Some(one.service.clone()),
-                _ => None,
-            },
-        },
-        since: since.map(|since| match since {
-            Since::Time(time) => HistorySince::Time(time),
-            Since::Seq(seq) => HistorySince::Seq(seq),
-        }),
-        // What is picked out here must not use up the places.
-        limit: if only.picks() { MOST } else { limit },
-    };
-    let written = if limit == 0 { Ok(vec![]) } else { call.desk.read(move || reader.events(&query)).await? };
-    let written = written.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot read the history; only recent events are shown");
-        vec![]
-    });
-    let wanted = |event: &EventRecord| {
-        only.holds(event)
-            && match since {
-                None => true,
-                Some(Since::Time(time)) => event.at >= time,
-                Some(Since::Seq(seq)) => event.seq > seq,
-            }
-    };
-    let events: BTreeMap<u64, Arc<EventRecord>> = written
-        .into_iter()
-        .map(Arc::new)
-        .chain(recent)
-        .filter(|event| wanted(event))
-        .map(|event| (event.seq, event))
-        .collect();
-    let surplus = events.len().saturating_sub(limit);
-    Ok(events.into_values().skip(surplus).collect())
+    match place {
+        Some(place) => Ok(format.endless(timeline, place, &call.connection)),
+        None => Ok(format.whole(timeline.written())),
+    }
 }
 
 /// Whose events are wanted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Only {
     All,
     Some(Vec<Target>),
@@ -165,11 +72,14 @@ impl Only {
         }
     }
 
-    /// Whether more is asked for than the history can pick out itself.
-    fn picks(&self) -> bool {
+    /// The part of it that the history can pick out itself, and whether that is all of it.
+    fn service(&self) -> (Option<&Target>, bool) {
         match self {
-            Self::All => false,
-            Self::Some(targets) => targets.len() != 1 || targets.iter().any(|target| target.index.is_some()),
+            Self::All => (None, true),
+            Self::Some(targets) => match targets.as_slice() {
+                [one] => (Some(one), one.index.is_none()),
+                _ => (None, false),
+            },
         }
     }
 
@@ -191,59 +101,174 @@ fn is_instance(name: &str, index: u32) -> bool {
     name.split_once('/').map_or(index == 1, |(_, number)| number.parse() == Ok(index))
 }
 
+/// One line for a reader.
+#[derive(Debug)]
+enum Piece {
+    Event(Event),
+    /// So many are missing here.
+    Lost(u64),
+}
+
 /// The timeline for one reader. The channel bounds what waits for it; what it misses is counted.
 #[derive(Debug)]
-struct EventStream {
-    head: Vec<u8>,
-    past: VecDeque<Arc<EventRecord>>,
-    live: broadcast::Receiver<Arc<EventRecord>>,
-    /// The latest one that was dealt with.
-    last: u64,
+struct Timeline {
+    desk: Arc<Desk>,
     only: Only,
-    closing: watch::Receiver<bool>,
     format: Format,
+    closing: watch::Receiver<bool>,
+    /// Read and not written.
+    ready: VecDeque<Piece>,
+    /// The number of the latest one that was dealt with.
+    last: u64,
+    /// What comes; none while the past is being caught up with.
+    live: Option<broadcast::Receiver<Event>>,
 }
 
-impl EventStream {
-    /// Writes a live event, unless the past held it already.
-    fn take(&mut self, out: &mut Vec<u8>, event: &EventRecord) {
+impl Timeline {
+    fn new(call: &Call, only: Only, format: Format) -> Self {
+        let (desk, closing) = (call.desk.clone(), call.desk.closing.clone());
+        Self { desk, only, format, closing, ready: VecDeque::new(), last: 0, live: None }
+    }
+
+    /// Begins behind the event with this number.
+    fn behind(&mut self, seq: u64) {
+        self.last = seq;
+    }
+
+    /// Reads the latest `n` events and what comes behind them.
+    async fn latest(&mut self, since: Option<HistorySince>, n: usize) -> Result<(), Denied> {
+        let (recent, live) = self.desk.recent.and_later(&self.desk.handle);
+        // What is picked out here must not use up the places.
+        let (_, whole) = self.only.service();
+        let stored = if n == 0 { vec![] } else { self.stored(since, if whole { n } else { MOST }).await? };
+        let young = |event: &Event| match since {
+            Some(HistorySince::Time(time)) => event.at >= time,
+            Some(HistorySince::Seq(_)) | None => true,
+        };
+        let newest = recent.last().map(|event| event.seq);
+        let events: BTreeMap<u64, Event> = stored
+            .into_iter()
+            .chain(recent.into_iter().filter(young))
+            .filter(|event| self.only.holds(event))
+            .map(|event| (event.seq, event))
+            .collect();
+        self.last = events.keys().next_back().copied().max(newest).unwrap_or(0);
+        let surplus = events.len().saturating_sub(n);
+        self.ready = events.into_values().skip(surplus).map(Piece::Event).collect();
+        self.live = Some(live);
+        Ok(())
+    }
+
+    /// Reads on until `n` events are ready or there are no more.
+    async fn catch_up_to(&mut self, n: usize) -> Result<(), Denied> {
+        while self.ready.len() < n && self.live.is_none() {
+            self.catch_up().await?;
+        }
+        let gaps = usize::from(matches!(self.ready.front(), Some(Piece::Lost(_))));
+        self.ready.truncate(n + gaps);
+        Ok(())
+    }
+
+    /// Reads one page of what came behind `last`; after the last page, what comes is live.
+    async fn catch_up(&mut self) -> Result<(), Denied> {
+        // Before the page: what happens while it is read is then on the line.
+        let (recent, live) = self.desk.recent.and_later(&self.desk.handle);
+        let page = self.stored(Some(HistorySince::Seq(self.last)), PAGE).await?;
+        let full = page.len() >= PAGE;
+        // Numbers begin anew when the history was lost: then the reader goes on with what there is.
+        if page.is_empty()
+            && let Some(newest) = recent.last()
+        {
+            self.last = self.last.min(newest.seq);
+        }
+        let newer = if full { vec![] } else { recent };
+        for event in page.into_iter().chain(newer) {
+            let gap = event.seq.saturating_sub(self.last.saturating_add(1));
+            // Of one service the numbers have gaps by nature.
+            if gap > 0 && matches!(self.only, Only::All) {
+                self.ready.push_back(Piece::Lost(gap));
+            }
+            self.take(event);
+        }
+        if !full {
+            self.live = Some(live);
+        }
+        Ok(())
+    }
+
+    /// Asks the history; one that cannot be read is empty, and the status says so.
+    async fn stored(&self, since: Option<HistorySince>, limit: usize) -> Result<Vec<Event>, Denied> {
+        let reader = self.desk.handle.history.clone();
+        let service = self.only.service().0.map(|target| target.service.clone());
+        let query = EventQuery { service, since, limit };
+        let stored = self.desk.read(move || reader.events(&query)).await?.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read the history; only recent events are shown");
+            vec![]
+        });
+        Ok(stored.into_iter().map(Arc::new).collect())
+    }
+
+    /// All that is ready.
+    fn written(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.ready.iter().for_each(|piece| self.format.write_piece(&mut out, piece));
+        out
+    }
+
+    /// Takes the next event, unless it was dealt with already.
+    fn take(&mut self, event: Event) {
         if event.seq > self.last {
             self.last = event.seq;
-            if self.only.holds(event) {
-                self.format.write(out, Some(event.seq), event);
+            if self.only.holds(&event) {
+                self.ready.push_back(Piece::Event(event));
             }
         }
     }
 
-    /// Writes what is there already.
+    /// Writes what is there already, up to a chunk.
     fn gather(&mut self, out: &mut Vec<u8>) {
         while out.len() < CHUNK {
-            if let Some(event) = self.past.pop_front() {
-                self.format.write(out, Some(event.seq), &event);
+            if let Some(piece) = self.ready.pop_front() {
+                self.format.write_piece(out, &piece);
                 continue;
             }
-            match self.live.try_recv() {
-                Ok(event) => self.take(out, &event),
-                Err(TryRecvError::Lagged(lost)) => self.format.write_lost(out, lost),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            match self.live.as_mut().map(broadcast::Receiver::try_recv) {
+                Some(Ok(event)) => self.take(event),
+                Some(Err(TryRecvError::Lagged(lost))) => self.ready.push_back(Piece::Lost(lost)),
+                Some(Err(TryRecvError::Empty | TryRecvError::Closed)) | None => return,
             }
         }
     }
 }
 
-impl Source for EventStream {
+impl Format {
+    fn write_piece(self, out: &mut Vec<u8>, piece: &Piece) {
+        match piece {
+            Piece::Event(event) => self.write(out, Some(event.seq), event),
+            Piece::Lost(lost) => self.write_lost(out, *lost),
+        }
+    }
+}
+
+impl Source for Timeline {
     async fn next(&mut self) -> Option<Vec<u8>> {
-        let mut out = std::mem::take(&mut self.head);
+        let mut out = Vec::new();
         loop {
             self.gather(&mut out);
             if !out.is_empty() {
                 return Some(out);
             }
+            let Some(live) = &mut self.live else {
+                if self.catch_up().await.is_err() {
+                    return None;
+                }
+                continue;
+            };
             tokio::select! {
                 biased;
-                event = self.live.recv() => match event {
-                    Ok(event) => self.take(&mut out, &event),
-                    Err(RecvError::Lagged(lost)) => self.format.write_lost(&mut out, lost),
+                event = live.recv() => match event {
+                    Ok(event) => self.take(event),
+                    Err(RecvError::Lagged(lost)) => self.ready.push_back(Piece::Lost(lost)),
                     Err(RecvError::Closed) => return None,
                 },
                 () = closed(&mut self.closing) => return None,

@@ -1,5 +1,6 @@
 //! What services wrote: the latest lines, and what comes.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -9,11 +10,12 @@ use crate::logs::read::{Follower, Query};
 use crate::model::command::Denied;
 use crate::model::log::LogLine;
 use crate::model::names::ServiceName;
+use crate::model::status::{ServiceStatus, Status};
 use crate::server::arguments::MOST;
+use crate::server::dispatch::Call;
 use crate::server::door::Desk;
 use crate::server::listener::closed;
 use crate::server::reply::{ErrorBody, Reply, bad, internal};
-use crate::server::routes::Call;
 use crate::server::selector::resolve;
 use crate::server::stream::{Format, Source};
 
@@ -28,14 +30,14 @@ pub(crate) async fn logs(call: &Call) -> Reply {
     let query = query(call)?;
     let reader = call.desk.handle.logs.clone();
     if !call.arguments.flag("follow")? {
-        let lines = call.desk.read(move || reader.tail(&query)).await?.map_err(unreadable)?;
+        let lines = call.desk.read(move || reader.tail(&query)).await?.map_err(|e| unreadable(&e))?;
         return Ok(format.whole(written(format, &lines)));
     }
     if query.previous {
         return Err(bad("cannot follow the previous run: it is over"));
     }
     let place = call.desk.place()?;
-    let follower = call.desk.read(move || reader.follow(&query)).await?;
+    let follower = call.desk.read(move || reader.follow(&query)).await?.map_err(|e| unreadable(&e))?;
     let stream = LogStream {
         desk: call.desk.clone(),
         follower: Some(follower),
@@ -51,25 +53,26 @@ fn query(call: &Call) -> Result<Query, Denied> {
     let arguments = &call.arguments;
     let since = arguments.since_time((call.desk.handle.clock)())?;
     let lines = arguments.count("n")?.unwrap_or(if since.is_some() { MOST } else { USUAL });
+    let status = call.desk.handle.snapshot.borrow().clone();
     Ok(Query {
-        services: services(call)?,
+        services: services(call, &status)?,
         stream: arguments.stream()?,
         lines,
         since,
         previous: arguments.flag("previous")?,
         grep: arguments.grep()?,
+        labels: labels(&status),
         ..Query::default()
     })
 }
 
 /// Those of the path, or of `services=a,b`; empty: all.
-fn services(call: &Call) -> Result<Vec<(ServiceName, Option<u32>)>, Denied> {
+fn services(call: &Call, status: &Status) -> Result<Vec<(ServiceName, Option<u32>)>, Denied> {
     let selectors =
         if call.selector.is_empty() { call.arguments.text("services").unwrap_or_default() } else { &call.selector };
-    let status = call.desk.handle.snapshot.borrow().clone();
     let mut found = Vec::new();
     for selector in selectors.split(',').map(str::trim).filter(|selector| !selector.is_empty()) {
-        for target in resolve(selector, &status)? {
+        for target in resolve(selector, status)? {
             let named = (target.service, target.index);
             if !found.contains(&named) {
                 found.push(named);
@@ -77,6 +80,12 @@ fn services(call: &Call) -> Result<Vec<(ServiceName, Option<u32>)>, Denied> {
         }
     }
     Ok(found)
+}
+
+/// How many instances each service has: decides how they are called.
+fn labels(status: &Status) -> BTreeMap<ServiceName, u32> {
+    let count = |service: &ServiceStatus| u32::try_from(service.instances.len()).unwrap_or(u32::MAX);
+    status.services.iter().map(|service| (service.name.clone(), count(service))).collect()
 }
 
 fn written(format: Format, lines: &[LogLine]) -> Vec<u8> {
@@ -87,7 +96,7 @@ fn written(format: Format, lines: &[LogLine]) -> Vec<u8> {
     out
 }
 
-fn unreadable(error: io::Error) -> Denied {
+fn unreadable(error: &io::Error) -> Denied {
     internal(format!("cannot read the logs: {error}"))
 }
 
@@ -117,7 +126,7 @@ impl LogStream {
             })
             .await?;
         self.follower = Some(follower);
-        lines.map_err(unreadable)
+        lines.map_err(|e| unreadable(&e))
     }
 }
 

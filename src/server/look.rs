@@ -1,5 +1,6 @@
 //! What only looks: status, services, why, and the two questions of a machine that watches us.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,8 +17,8 @@ use crate::model::service::{Cause, Certainty, Desired, State};
 use crate::model::status::{ServiceStatus, Status};
 use crate::model::units::Timestamp;
 use crate::model::why::WhyEntry;
+use crate::server::dispatch::Call;
 use crate::server::reply::{Reply, internal, json, json_of_about, typed};
-use crate::server::routes::Call;
 use crate::server::selector::{is_pattern, resolve, resolve_one};
 
 /// The JSON of one instance, in bytes, generously: saves growing the answer step by step.
@@ -103,11 +104,10 @@ pub(crate) async fn why(call: &Call) -> Reply {
     let mut why =
         call.desk.read(move || reader.why(&service, index, n)).await?.map_err(|error| internal(error.to_string()))?;
     let now = (call.desk.handle.clock)().wall;
-    if let Some(entry) = held_up(&target, &call.desk.handle.snapshot.borrow(), now) {
-        if why.entries.first().is_none_or(|newest| newest.run.is_some() || newest.cause != Cause::Dependency) {
-            why.entries.insert(0, entry);
-            why.entries.truncate(n);
-        }
+    let known = why.entries.first().is_some_and(|newest| newest.run.is_none() && newest.cause == Cause::Dependency);
+    if !known && let Some(entry) = held_up(&target, &call.desk.handle.snapshot.borrow(), now) {
+        why.entries.insert(0, entry);
+        why.entries.truncate(n);
     }
     json(StatusCode::OK, &why)
 }
@@ -153,7 +153,8 @@ pub(crate) fn readyz(call: &Call) -> Reply {
     let mut lines = String::from(if waiting_for.is_empty() { "ready\n" } else { "not ready\n" });
     for Unready { name, state, reason } in waiting_for {
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        lines.push_str(&format!("{name} {state}{reason}\n"));
+        // Writing into a String cannot fail.
+        let _ = writeln!(lines, "{name} {state}{reason}");
     }
     Ok(typed(status, "text/plain; charset=utf-8", Body::from(lines)))
 }

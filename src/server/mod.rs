@@ -6,12 +6,14 @@
 mod access;
 mod actions;
 mod arguments;
+mod dispatch;
 mod door;
 mod events;
 mod listener;
 mod logs;
 mod look;
 mod openapi;
+mod recent;
 mod reply;
 mod routes;
 mod selector;

@@ -109,14 +109,13 @@ fn a_reader_that_falls_behind_is_told_how_much_it_lost() {
     while last < EVENTS {
         let line = next(&mut stream).unwrap();
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        match value["lost"].as_u64() {
-            Some(n) => lost += n,
-            None => {
-                assert!(seq(&line) > last, "in order and once");
-                last = seq(&line);
-                seen += 1;
-            }
+        if let Some(n) = value["lost"].as_u64() {
+            lost += n;
+            continue;
         }
+        assert!(seq(&line) > last, "in order and once");
+        last = seq(&line);
+        seen += 1;
     }
     assert!(lost > 0);
     assert_eq!(seen + lost, EVENTS);

@@ -217,9 +217,9 @@ impl Reply {
 pub(super) fn ask(stream: impl Read + Write, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
     let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        request += &format!("{name}: {value}\r\n");
     }
-    request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    request += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
     raw(stream, request.as_bytes())
 }
 
