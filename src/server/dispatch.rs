@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, Response, Uri};
 use axum::routing::{MethodFilter, on};
+use http_body_util::LengthLimitError;
 use tokio::time::timeout;
 
 use crate::model::command::{Denied, DeniedCode};
@@ -111,7 +112,7 @@ async fn whole(body: Body) -> Result<Bytes, Denied> {
 }
 
 fn is_too_large(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>)
 }
 
 async fn perform(does: Does, call: &Call) -> Reply {

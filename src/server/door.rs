@@ -19,6 +19,7 @@ use crate::model::command::{Denied, DeniedCode};
 use crate::server::access::{Access, Rules, Visitor};
 use crate::server::dispatch;
 use crate::server::recent::Recent;
+use crate::server::rendered::Rendered;
 use crate::server::reply::{denied, internal, refuse};
 
 /// The body of a request, in bytes; above it the answer is 413.
@@ -46,6 +47,8 @@ pub(crate) struct Desk {
     pub(crate) handle: Handle,
     /// The latest events, also those the history has not written yet.
     pub(crate) recent: Recent,
+    /// The status as it was last written.
+    pub(crate) rendered: Rendered,
     /// Turns true when everup closes its doors.
     pub(crate) closing: watch::Receiver<bool>,
     long: Arc<Semaphore>,
@@ -89,6 +92,7 @@ impl Door {
     pub(crate) fn new(handle: Handle, rules: Rules, closing: watch::Receiver<bool>) -> Self {
         let desk = Desk {
             recent: Recent::new(&handle),
+            rendered: Rendered::default(),
             handle,
             closing,
             long: Arc::new(Semaphore::new(LONG)),

@@ -18,11 +18,8 @@ use crate::model::status::{ServiceStatus, Status};
 use crate::model::units::Timestamp;
 use crate::model::why::WhyEntry;
 use crate::server::dispatch::Call;
-use crate::server::reply::{Reply, internal, json, json_of_about, typed};
+use crate::server::reply::{Reply, internal, json, typed};
 use crate::server::selector::{is_pattern, resolve, resolve_one};
-
-/// The JSON of one instance, in bytes, generously: saves growing the answer step by step.
-const INSTANCE_SIZE: usize = 1024;
 
 /// How long the loop may take to answer a knock.
 const KNOCK: Duration = Duration::from_secs(2);
@@ -70,9 +67,8 @@ pub(crate) struct Unready {
 }
 
 pub(crate) async fn status(call: &Call) -> Reply {
-    let status = call.desk.handle.status().await;
-    let instances: usize = status.services.iter().map(|service| service.instances.len().max(1)).sum();
-    json_of_about((1 + instances) * INSTANCE_SIZE, StatusCode::OK, &status)
+    let text = call.desk.rendered.status(&call.desk.handle).await?;
+    Ok(typed(StatusCode::OK, "application/json", Body::from(text)))
 }
 
 pub(crate) async fn service(call: &Call) -> Reply {

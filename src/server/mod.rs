@@ -14,6 +14,7 @@ mod logs;
 mod look;
 mod openapi;
 mod recent;
+mod rendered;
 mod reply;
 mod routes;
 mod selector;

@@ -38,15 +38,7 @@ pub(crate) fn typed(status: StatusCode, kind: &'static str, body: Body) -> Respo
 /// # Errors
 /// `Internal` when `value` cannot be written as JSON.
 pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Reply {
-    json_of_about(512, status, value)
-}
-
-/// A JSON answer of about `size` bytes: a good guess saves copying it while it grows.
-///
-/// # Errors
-/// As [`json`].
-pub(crate) fn json_of_about<T: Serialize>(size: usize, status: StatusCode, value: &T) -> Reply {
-    let mut bytes = Vec::with_capacity(size);
+    let mut bytes = Vec::with_capacity(512);
     serde_json::to_writer(&mut bytes, value).map_err(|e| internal(format!("cannot write the answer as JSON: {e}")))?;
     Ok(typed(status, "application/json", Body::from(bytes)))
 }

@@ -65,7 +65,6 @@ pub(crate) enum Gives {
 
 /// What is done; one word a handler.
 #[derive(Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "the words are the names of the routes")]
 pub(crate) enum Does {
     Status,
     Service,

@@ -217,10 +217,10 @@ impl Reply {
 pub(super) fn ask(stream: impl Read + Write, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
     let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     for (name, value) in headers {
-        request += &format!("{name}: {value}\r\n");
+        request.extend([*name, ": ", *value, "\r\n"]);
     }
-    request += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
-    raw(stream, request.as_bytes())
+    let length = body.len();
+    raw(stream, format!("{request}Content-Length: {length}\r\n\r\n{body}").as_bytes())
 }
 
 pub(super) fn raw(mut stream: impl Read + Write, request: &[u8]) -> Reply {
