@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, doctor, down, events, init, logs, man, probe, restart, run, scale, schema, signal, start, status,
-    stop, up, version, why,
+    check, completion, config, doctor, down, events, init, logs, man, probe, restart, run, scale, schema, signal,
+    start, status, stop, up, version, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -34,6 +34,7 @@ Usage: everup [OPTIONS] VERB [ARGS]
   doctor, demo             look at this machine; a show to play with
   completion, man, version
 
+Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q
 {options}{after-help}";
 
 /// What `--help` adds.
@@ -65,11 +66,13 @@ FILES
 #[derive(Debug, Parser)]
 #[command(
     name = "everup",
-    about = "everup keeps programs up: starts them, asks their health, restarts them, says why.",
     version,
+    about = "everup keeps programs up: starts them, asks their health, restarts them, says why.",
+    disable_version_flag = true,
     help_template = SCREEN,
     after_help = "`everup VERB -h` shows a verb's options, `everup --help` tells everything.",
     after_long_help = WHOLE,
+    subcommand_value_name = "VERB",
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = false,
@@ -80,6 +83,9 @@ pub(crate) struct Cli {
     /// What goes before every verb.
     #[command(flatten)]
     pub(crate) globals: Globals,
+    /// Print the version
+    #[arg(short = 'V', long = "version", action = clap::ArgAction::Version, hide_short_help = true)]
+    version: (),
     /// What to do.
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -89,25 +95,49 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Globals {
     /// The project's file [default: supervisor.yaml here or above]
-    #[arg(short, long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(short, long, global = true, hide_short_help = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) config: Option<PathBuf>,
     /// The live project of that name
-    #[arg(short, long, global = true, value_name = "NAME", conflicts_with = "config", help_heading = "Global options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "NAME",
+        conflicts_with = "config",
+        help_heading = "Global options"
+    )]
     pub(crate) project: Option<String>,
     /// The supervisor's control socket
-    #[arg(long, global = true, value_name = "PATH", conflicts_with_all = ["config", "project"], help_heading = "Global options")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "PATH", conflicts_with_all = ["config", "project"], help_heading = "Global options")]
     pub(crate) socket: Option<PathBuf>,
     /// Answer in JSON
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long, global = true, hide_short_help = true, help_heading = "Global options")]
     pub(crate) json: bool,
     /// When to colour: auto, always or never
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true, hide_possible_values = true, help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
     pub(crate) color: ColorChoice,
     /// Say more
-    #[arg(short, long, global = true, help_heading = "Global options")]
+    #[arg(short, long, global = true, hide_short_help = true, help_heading = "Global options")]
     pub(crate) verbose: bool,
     /// Say only what is asked for
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        hide_short_help = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
     pub(crate) quiet: bool,
 }
 
@@ -272,7 +302,8 @@ mod tests {
             "ps --json",
             "ls",
             "why web -n 5",
-            "logs web db -f -n 50 --since 10m --grep error --previous --stderr",
+            "logs web db -f -n 50 --since 10m --grep error --stderr",
+            "logs web --previous",
             "events web -f --since 1h",
             "events --since seq:812",
             "probe web",
@@ -310,6 +341,7 @@ mod tests {
             ("scale web=lots", ErrorKind::ValueValidation),
             ("scale web=1001", ErrorKind::ValueValidation),
             ("signal TREM web", ErrorKind::ValueValidation),
+            ("logs -f --previous", ErrorKind::ArgumentConflict),
             ("run", ErrorKind::MissingRequiredArgument),
             ("run --stop TREM -- x", ErrorKind::ValueValidation),
             ("-c a -p b status", ErrorKind::ArgumentConflict),
@@ -322,9 +354,12 @@ mod tests {
 
     #[test]
     fn waiting_is_thirty_seconds_unless_it_is_said_otherwise() {
-        for (line, seconds) in
-            [("start a", Some(30)), ("start a --wait", Some(30)), ("start a --wait=2m", Some(120)), ("start a --no-wait", None)]
-        {
+        for (line, seconds) in [
+            ("start a", Some(30)),
+            ("start a --wait", Some(30)),
+            ("start a --wait=2m", Some(120)),
+            ("start a --no-wait", None),
+        ] {
             let Ok(Cli { verb: Verb::Start(start), .. }) = parse(line) else { panic!("{line}") };
             assert_eq!(start.wait.limit(), seconds.map(Duration::from_secs), "{line}");
         }
@@ -333,7 +368,7 @@ mod tests {
     #[test]
     fn what_follows_the_program_of_run_is_its_own() {
         for line in ["run --name x -- app -c file --json", "run --name x app -c file --json"] {
-            let Ok(Cli { verb: Verb::Run(run), globals }) = parse(line) else { panic!("{line}") };
+            let Ok(Cli { verb: Verb::Run(run), globals, .. }) = parse(line) else { panic!("{line}") };
             assert_eq!(run.command, ["app", "-c", "file", "--json"], "{line}");
             assert!(!globals.json && globals.config.is_none(), "{line}");
         }
@@ -343,8 +378,8 @@ mod tests {
     fn the_short_help_is_one_screen_and_names_every_verb() {
         let mut command = Cli::command();
         let help = command.render_help().to_string();
-        assert!(help.lines().count() <= 40, "{help}");
-        assert!(help.lines().all(|line| line.width() <= 100), "{help}");
+        assert!(help.lines().count() <= 24, "{help}");
+        assert!(help.lines().all(|line| line.width() <= 80), "{help}");
         let whole = command.render_long_help().to_string();
         for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
             assert!(help.contains(verb.get_name()), "{} is missing in\n{help}", verb.get_name());
@@ -364,14 +399,14 @@ mod tests {
     #[test]
     fn since_is_a_span_a_time_or_a_number() {
         let now = Timestamp(1_763_632_800_000);
-        for (text, expected) in [
-            ("10m", Some(Timestamp(now.0 - 600_000))),
-            ("2025-11-20T10:00:00Z", Some(now)),
-            ("seq:812", None),
-        ] {
+        for (text, expected) in
+            [("10m", Some(Timestamp(now.0 - 600_000))), ("2025-11-20T10:00:00Z", Some(now)), ("seq:812", None)]
+        {
             assert_eq!(Since::parse(text).unwrap().time(now), expected, "{text}");
         }
         assert_eq!(Since::parse("seq:812"), Ok(Since::Seq(812)));
-        assert!(Since::parse("yesterday").is_err() && Since::parse("seq:x").is_err() && Since::parse_time("seq:1").is_err());
+        assert!(
+            Since::parse("yesterday").is_err() && Since::parse("seq:x").is_err() && Since::parse_time("seq:1").is_err()
+        );
     }
 }

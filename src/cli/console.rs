@@ -85,7 +85,13 @@ fn follower(handle: &Handle, services: Shown) -> Option<Follower> {
         Shown::Only(none) if none.is_empty() => return None,
         Shown::Only(some) => some.into_iter().map(|service| (service, None)).collect(),
     };
-    let counts = handle.snapshot.borrow().services.iter().map(|service| (service.name.clone(), u32::try_from(service.instances.len()).unwrap_or(u32::MAX))).collect();
+    let counts = handle
+        .snapshot
+        .borrow()
+        .services
+        .iter()
+        .map(|service| (service.name.clone(), u32::try_from(service.instances.len()).unwrap_or(u32::MAX)))
+        .collect();
     match handle.logs.follow(&Query { services, lines: 0, labels: counts, ..Query::default() }) {
         Ok(follower) => Some(follower),
         Err(error) => {
@@ -136,9 +142,8 @@ async fn tell(handle: &Handle, news: &SyncSender<News>) {
             missed = 0;
         }
         match news.try_send(told) {
-            Ok(()) => {}
             Err(TrySendError::Full(News::Event(_))) => missed += 1,
-            Err(TrySendError::Full(_)) => {}
+            Ok(()) | Err(TrySendError::Full(_)) => {}
             // Nobody reads our output any more; the services run on all the same.
             Err(TrySendError::Disconnected(_)) => return std::future::pending().await,
         }
@@ -172,14 +177,15 @@ impl Printer {
     fn work(mut self, inbox: &Receiver<News>) {
         while let Ok(news) = inbox.recv() {
             let shown = match &news {
-                News::Grown => self.lines(),
+                News::Grown | News::End(_) => self.lines(),
                 // What a child wrote before it ended stands before the word about its end.
                 News::Event(event) => self.lines().map(|()| self.event(event)),
                 News::Missed(count) => {
-                    say(&format!("everup: {count} events were not shown: they came faster than they could be written\n"));
+                    say(&format!(
+                        "everup: {count} events were not shown: they came faster than they could be written\n"
+                    ));
                     Ok(())
                 }
-                News::End(_) => self.lines(),
             };
             if let News::End(done) = news {
                 let _ = done.send(());
@@ -189,6 +195,8 @@ impl Printer {
                 return;
             }
         }
+        // Dropped without a last word: what is there is still shown, as far as time allows.
+        let _ = self.lines();
     }
 
     /// Writes all lines there are; fails when nobody reads.
@@ -243,13 +251,24 @@ impl Printer {
 }
 
 fn is_trouble(word: EventWord) -> bool {
-    matches!(word, EventWord::Failed | EventWord::CrashLooping | EventWord::Unhealthy | EventWord::ConfigRejected | EventWord::LogLost)
+    matches!(
+        word,
+        EventWord::Failed
+            | EventWord::CrashLooping
+            | EventWord::Unhealthy
+            | EventWord::ConfigRejected
+            | EventWord::LogLost
+    )
 }
 
 /// What happened, in words for people; none for what says nothing to somebody who watches.
 fn worth_showing(event: &EventRecord) -> Option<String> {
     let word = match event.event {
-        EventWord::Starting | EventWord::Stopping | EventWord::Healthy | EventWord::ReloadStarted | EventWord::Notified => return None,
+        EventWord::Starting
+        | EventWord::Stopping
+        | EventWord::Healthy
+        | EventWord::ReloadStarted
+        | EventWord::Notified => return None,
         word => word.to_string().replace('_', " "),
     };
     let details = details(event);
@@ -267,7 +286,10 @@ pub(crate) async fn remark(handle: Handle, raw: bool, out: Output) {
         let event = tokio::select! {
             event = events.recv() => event,
             grown = progress.changed() => {
-                if grown.is_err() { return } else { continue }
+                match grown {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                }
             }
         };
         let event = match event {
@@ -310,7 +332,9 @@ fn wrapped(event: &EventRecord, ended: &mut Option<String>) -> Option<String> {
             };
             Some(format!("everup: {app} {how}, {when} (why: everup why {app})"))
         }
-        EventWord::Starting => ended.take().map(|how| format!("everup: {app} {how}, restarting (why: everup why {app})")),
+        EventWord::Starting => {
+            ended.take().map(|how| format!("everup: {app} {how}, restarting (why: everup why {app})"))
+        }
         EventWord::Unhealthy | EventWord::Failed | EventWord::CrashLooping | EventWord::LogLost => {
             Some(format!("everup: {}", sentence(event)))
         }
@@ -327,7 +351,10 @@ fn end(event: &EventRecord) -> String {
             }
             _ => format!("ended by signal {signal}"),
         },
-        (None, None) => event.message.clone().map_or_else(|| "ended".to_owned(), |message| format!("ended ({})", crate::cli::output::tame(&message))),
+        (None, None) => event
+            .message
+            .clone()
+            .map_or_else(|| "ended".to_owned(), |message| format!("ended ({})", crate::cli::output::tame(&message))),
     }
 }
 
@@ -372,13 +399,17 @@ mod tests {
 
     #[test]
     fn what_happens_is_one_line_and_steps_in_between_are_none() {
-        let ended = EventRecord { code: Some(3), cause: Some(Cause::Exit), ran_ms: Some(2_300), ..event(EventWord::Ended) };
+        let ended =
+            EventRecord { code: Some(3), cause: Some(Cause::Exit), ran_ms: Some(2_300), ..event(EventWord::Ended) };
         for (event, expected) in [
             (event(EventWord::Starting), None),
             (event(EventWord::Ready), Some("· ready")),
             (EventRecord { pid: Some(7), ..event(EventWord::Started) }, Some("· started: pid 7")),
             (ended, Some("· ended: exit code 3, ran 2.3s")),
-            (EventRecord { delay_ms: Some(250), ..event(EventWord::Backoff) }, Some("· backoff: next attempt in 250ms")),
+            (
+                EventRecord { delay_ms: Some(250), ..event(EventWord::Backoff) },
+                Some("· backoff: next attempt in 250ms"),
+            ),
         ] {
             assert_eq!(worth_showing(&event).as_deref(), expected);
         }

@@ -25,7 +25,7 @@ const MOST_MB: usize = 1_024;
 /// Most lines one request may log.
 const MOST_LINES: u64 = 1_000_000;
 /// The longest slow answer.
-const MOST_SLOW: Duration = Duration::from_secs(600);
+const MOST_SLOW: Duration = Duration::from_mins(10);
 
 /// Options of `demo-app`.
 #[derive(Debug, Args)]
@@ -65,9 +65,9 @@ pub(crate) fn run(args: &DemoApp) -> Result<ExitCode, Failure> {
 
 async fn serve(args: &DemoApp) -> Result<ExitCode, Failure> {
     let address = SocketAddr::new(args.host, args.port);
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")).hint("another program may hold the port"))?;
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
+        Failure::failed(format!("cannot listen on {address}: {error}")).hint("another program may hold the port")
+    })?;
     let cannot_hear = |error: std::io::Error| Failure::failed(format!("cannot hear signals: {error}"));
     let mut term = signal(SignalKind::terminate()).map_err(cannot_hear)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_hear)?;

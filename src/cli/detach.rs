@@ -48,7 +48,10 @@ pub(crate) fn start(project: &Project, context: &Context) -> Result<(Client, u32
     }
     command.args(words).env(VARIABLE, "1").stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(said.try_clone().map_err(failed)?);
-    #[expect(clippy::disallowed_methods, reason = "it becomes the guardian itself: there is none yet to ask, and nobody waits for it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it becomes the guardian itself: there is none yet to ask, and nobody waits for it"
+    )]
     let mut child = command.spawn().map_err(failed)?;
     let mut line = Line::new(&context.out);
     let started = crate::os::clock::now().moment;
@@ -63,8 +66,11 @@ pub(crate) fn start(project: &Project, context: &Context) -> Result<(Client, u32
             return Err(failure);
         }
         if crate::os::clock::now().moment.since(started) > LIMIT {
-            return Err(Failure::new(Exit::TimedOut, format!("cannot reach the supervisor within {}s; its pid is {}", LIMIT.as_secs(), child.id()))
-                .hint(format!("its own log is {}", project.state_dir.join("everup.log").display())));
+            return Err(Failure::new(
+                Exit::TimedOut,
+                format!("cannot reach the supervisor within {}s; its pid is {}", LIMIT.as_secs(), child.id()),
+            )
+            .hint(format!("its own log is {}", project.state_dir.join("everup.log").display())));
         }
         line.keep_up(&mut || Some("waiting for the supervisor".to_owned()));
         std::thread::park_timeout(PAUSE);
@@ -79,7 +85,8 @@ fn ended(child: &mut Child, mut said: File, project: &Project) -> Result<Option<
     // What cannot be read is left out; that it ended matters more.
     let _ = said.seek(SeekFrom::Start(0)).and_then(|_| said.take(MOST).read_to_string(&mut text));
     let text = text.trim().strip_prefix("everup: ").unwrap_or(text.trim());
-    let exit = if status.code() == Some(i32::from(Exit::ConfigInvalid.code())) { Exit::ConfigInvalid } else { Exit::Failed };
+    let exit =
+        if status.code() == Some(i32::from(Exit::ConfigInvalid.code())) { Exit::ConfigInvalid } else { Exit::Failed };
     Ok(Some(if text.is_empty() {
         Failure::new(exit, format!("cannot start the supervisor: it ended at once ({status})"))
             .hint(format!("its own log is {}", project.state_dir.join("everup.log").display()))

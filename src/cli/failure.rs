@@ -127,16 +127,24 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Denied(denied) => denied.into(),
             ClientError::NoSupervisor { socket, source } => {
-                let failure = Self::new(Exit::NoSupervisor, format!("cannot reach a supervisor at {}: {source}", socket.display()));
+                let failure = Self::new(
+                    Exit::NoSupervisor,
+                    format!("cannot reach a supervisor at {}: {source}", socket.display()),
+                );
                 match source.kind() {
                     std::io::ErrorKind::PermissionDenied => {
                         failure.hint("it runs as another user; `control: {users: […]}` in its file lets others in")
                     }
-                    _ => failure.hint("`everup up -d` starts it; `everup status` outside a project lists those that run"),
+                    _ => {
+                        failure.hint("`everup up -d` starts it; `everup status` outside a project lists those that run")
+                    }
                 }
             }
-            error @ (ClientError::Silent { .. } | ClientError::Broken { .. }) => Self::new(Exit::NoSupervisor, error.to_string())
-                .hint("`everup doctor` looks at this machine; the supervisor's own log is everup.log in its state folder"),
+            error @ (ClientError::Silent { .. } | ClientError::Broken { .. }) => {
+                Self::new(Exit::NoSupervisor, error.to_string()).hint(
+                    "`everup doctor` looks at this machine; the supervisor's own log is everup.log in its state folder",
+                )
+            }
         }
     }
 }
@@ -187,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_and_what_to_do_next() {
-        let failure = Failure::new(Exit::NoSuchService, "cannot find service wbe in project shop").hint("did you mean web?");
+        let failure =
+            Failure::new(Exit::NoSuchService, "cannot find service wbe in project shop").hint("did you mean web?");
         assert_eq!(failure.text(), "everup: cannot find service wbe in project shop\n  did you mean web?\n");
         assert_eq!(Failure::PipeClosed.text(), "");
     }

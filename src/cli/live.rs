@@ -43,7 +43,8 @@ pub(crate) fn answers(
     // Where that cannot be had, Ctrl-C simply ends us.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted));
     let mut line = Line::new(out);
-    let mut waiting: Vec<(Pending, Option<Result<Outcome, ClientError>>)> = requests.into_iter().map(|pending| (pending, None)).collect();
+    let mut waiting: Vec<(Pending, Option<Result<Outcome, ClientError>>)> =
+        requests.into_iter().map(|pending| (pending, None)).collect();
     loop {
         let mut patience = GLANCE;
         for (pending, answer) in waiting.iter_mut().filter(|(_, answer)| answer.is_none()) {
@@ -114,7 +115,9 @@ impl Drop for Line {
 pub(crate) fn waiting_for(status: &Status, targets: &[Target], goal: Goal) -> Option<String> {
     let chosen = |service: &ServiceStatus, instance: &InstanceStatus| {
         targets.is_empty()
-            || targets.iter().any(|target| target.service == service.name && target.index.is_none_or(|index| index == instance.index))
+            || targets.iter().any(|target| {
+                target.service == service.name && target.index.is_none_or(|index| index == instance.index)
+            })
     };
     let late = |instance: &InstanceStatus| match goal {
         Goal::Ready => instance.desired == Desired::Up && !instance.ready,

@@ -59,7 +59,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let Cli { globals, verb } = cli;
+    let Cli { globals, verb, .. } = cli;
     let out = Output::new(globals.color, globals.json, globals.quiet, globals.verbose);
     let wraps = matches!(verb, Verb::Run(_));
     match perform(verb, &Context { globals, out, role }) {
@@ -79,7 +79,8 @@ pub fn run() -> ExitCode {
 /// Reads the command line; what cannot be read, or only asks for help, is answered here.
 fn parse(words: impl Iterator<Item = std::ffi::OsString>) -> Result<Cli, ExitCode> {
     let words: Vec<_> = words.collect();
-    let wraps = words.iter().skip(1).find(|word| !word.as_encoded_bytes().starts_with(b"-")).is_some_and(|word| word == "run");
+    let wraps =
+        words.iter().skip(1).find(|word| !word.as_encoded_bytes().starts_with(b"-")).is_some_and(|word| word == "run");
     let parsed = Cli::command().try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

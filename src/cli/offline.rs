@@ -14,7 +14,11 @@ pub(crate) fn announce(project: &Project, context: &Context) -> Result<(), Failu
     if !project.state_dir.is_dir() {
         return Err(Failure::new(
             Exit::NoSupervisor,
-            format!("cannot say anything about {}: no supervisor runs, and none has left anything in {}", project.described(), project.state_dir.display()),
+            format!(
+                "cannot say anything about {}: no supervisor runs, and none has left anything in {}",
+                project.described(),
+                project.state_dir.display()
+            ),
         )
         .hint("`everup up -d` starts it"));
     }

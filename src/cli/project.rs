@@ -46,7 +46,10 @@ impl Project {
         match Client::connect(&self.socket) {
             Ok(client) => Ok(Some(client)),
             Err(ClientError::NoSupervisor { source, .. })
-                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory) =>
+                if matches!(
+                    source.kind(),
+                    ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory
+                ) =>
             {
                 Ok(None)
             }
@@ -161,7 +164,9 @@ pub(crate) fn read(file: &Path) -> Result<Plan, Diagnostics> {
 /// What reading a file needs to know about this process.
 pub(crate) fn surroundings() -> Surroundings {
     Surroundings {
-        environment: std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect(),
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
         everup: std::env::current_exe().unwrap_or_else(|_| "everup".into()),
         is_root: nix::unistd::geteuid().is_root(),
         can_write,
@@ -171,7 +176,9 @@ pub(crate) fn surroundings() -> Surroundings {
 /// Whether a folder can be made and written at this path.
 pub(crate) fn can_write(folder: &Path) -> bool {
     let there = folder.ancestors().find(|above| above.symlink_metadata().is_ok());
-    there.is_some_and(|there| there.is_dir() && nix::unistd::access(there, AccessFlags::W_OK | AccessFlags::X_OK).is_ok())
+    there.is_some_and(|there| {
+        there.is_dir() && nix::unistd::access(there, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+    })
 }
 
 /// The folder we are in.
@@ -230,7 +237,9 @@ fn by_file(file: &Path, context: &Context) -> Result<Project, Failure> {
 
 /// The live projects whose state folder lies in this folder, or else in the nearest one above that has any.
 fn nearby(entries: Vec<Entry>, here: &Path) -> Vec<Entry> {
-    let home = |entry: &Entry| entry.state_dir.ancestors().find(|dir| dir.ends_with(".everup")).and_then(Path::parent).map(Path::to_path_buf);
+    let home = |entry: &Entry| {
+        entry.state_dir.ancestors().find(|dir| dir.ends_with(".everup")).and_then(Path::parent).map(Path::to_path_buf)
+    };
     let depth = |folder: &Path| here.starts_with(folder).then(|| folder.components().count());
     let deepest = entries.iter().filter_map(|entry| depth(&home(entry)?)).max();
     let near = |entry: &Entry| deepest.is_some() && home(entry).and_then(|folder| depth(&folder)) == deepest;
@@ -252,8 +261,11 @@ fn alone(here: &Path, about: Option<&str>, context: &Context) -> Result<Project,
             context.out.talk(&format!("no supervisor.yaml here: this is project {}", project.described()));
             Ok(project)
         }
-        0 => Err(Failure::new(Exit::NoSupervisor, format!("cannot find a supervisor.yaml in {} or above, and no project is live", here.display()))
-            .hint("`everup init` proposes a file, `everup run -- CMD` needs none, `everup demo` shows what there is")),
+        0 => Err(Failure::new(
+            Exit::NoSupervisor,
+            format!("cannot find a supervisor.yaml in {} or above, and no project is live", here.display()),
+        )
+        .hint("`everup init` proposes a file, `everup run -- CMD` needs none, `everup demo` shows what there is")),
         _ => Err(several(&live)),
     }
 }
@@ -261,7 +273,13 @@ fn alone(here: &Path, about: Option<&str>, context: &Context) -> Result<Project,
 /// The state folder in `.everup` that an earlier life left: itself, or below it that of the program `about`, else the
 /// latest one.
 fn left_behind(folder: &Path, about: Option<&str>) -> Option<PathBuf> {
-    let written = |dir: &Path| dir.join("history.db").metadata().or_else(|_| dir.join("logs").metadata()).and_then(|found| found.modified()).ok();
+    let written = |dir: &Path| {
+        dir.join("history.db")
+            .metadata()
+            .or_else(|_| dir.join("logs").metadata())
+            .and_then(|found| found.modified())
+            .ok()
+    };
     if let Some(one) = about.map(|name| folder.join(name)).filter(|dir| written(dir).is_some()) {
         return Some(one);
     }
@@ -291,7 +309,10 @@ mod tests {
         }
         std::fs::create_dir(folder.join("empty")).unwrap();
         assert_eq!(left_behind(&folder, Some("app")), Some(folder.join("app")));
-        assert_eq!(left_behind(&folder, Some("empty")).and_then(|dir| dir.parent().map(Path::to_path_buf)), Some(folder.clone()));
+        assert_eq!(
+            left_behind(&folder, Some("empty")).and_then(|dir| dir.parent().map(Path::to_path_buf)),
+            Some(folder.clone())
+        );
         std::fs::create_dir(folder.join("logs")).unwrap();
         assert_eq!(left_behind(&folder, None), Some(folder.clone()));
         assert_eq!(left_behind(&root.path().join("nothing"), None), None);
@@ -303,7 +324,14 @@ mod tests {
 
     #[test]
     fn what_lives_here_or_nearest_above_is_near() {
-        let all = || vec![entry("a", "/srv/.everup"), entry("b", "/srv/shop/.everup/run/b"), entry("c", "/srv/shop/.everup"), entry("d", "/var/lib/everup/d")];
+        let all = || {
+            vec![
+                entry("a", "/srv/.everup"),
+                entry("b", "/srv/shop/.everup/run/b"),
+                entry("c", "/srv/shop/.everup"),
+                entry("d", "/var/lib/everup/d"),
+            ]
+        };
         for (here, expected) in [
             ("/srv/shop", vec!["b", "c"]),
             ("/srv/shop/app/templates", vec!["b", "c"]),
@@ -320,7 +348,9 @@ mod tests {
     fn a_name_finds_one_live_project_or_says_which_there_are() {
         let all = || vec![entry("shop", "/a"), entry("blog", "/b"), entry("blog", "/c")];
         assert_eq!(by_name("shop", all()).unwrap().state_dir, Path::new("/a"));
-        for (name, code, hint) in [("shpo", 6, "did you mean shop?"), ("mail", 6, "live are shop, blog"), ("blog", 2, "/b, /c")] {
+        for (name, code, hint) in
+            [("shpo", 6, "did you mean shop?"), ("mail", 6, "live are shop, blog"), ("blog", 2, "/b, /c")]
+        {
             let failure = by_name(name, all()).unwrap_err();
             assert_eq!(failure.exit().code(), code, "{name}");
             assert!(failure.text().contains(hint), "{}", failure.text());

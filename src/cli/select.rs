@@ -63,22 +63,26 @@ impl Known {
             (true, false) if self.services.len() == 1 => Ok(self.all()),
             (true, false) => Err(Failure::new(Exit::Usage, format!("cannot {verb} without knowing which service"))
                 .hint(format!("name one of {}, or write --all", self.names().join(", ")))),
-            (false, true) => {
-                Err(Failure::new(Exit::Usage, format!("cannot {verb} both the services named and --all")).hint("leave out one of them"))
-            }
+            (false, true) => Err(Failure::new(Exit::Usage, format!("cannot {verb} both the services named and --all"))
+                .hint("leave out one of them")),
         }
     }
 
     /// How many instances each service has.
     pub(crate) fn counts(&self) -> BTreeMap<ServiceName, u32> {
-        self.services.iter().map(|(name, indexes)| (name.clone(), u32::try_from(indexes.len()).unwrap_or(u32::MAX))).collect()
+        self.services
+            .iter()
+            .map(|(name, indexes)| (name.clone(), u32::try_from(indexes.len()).unwrap_or(u32::MAX)))
+            .collect()
     }
 
     /// The names of the instances meant by `targets` (none: all), as they stand before their lines.
     pub(crate) fn labels(&self, targets: &[Target]) -> Vec<String> {
         let meant = |name: &ServiceName, index: u32| {
             targets.is_empty()
-                || targets.iter().any(|target| target.service == *name && target.index.is_none_or(|wanted| wanted == index))
+                || targets
+                    .iter()
+                    .any(|target| target.service == *name && target.index.is_none_or(|wanted| wanted == index))
         };
         let mut labels = vec![];
         for (name, indexes) in &self.services {
@@ -111,17 +115,26 @@ impl Known {
             .map(|(name, _)| Target { service: name.clone(), index })
             .collect();
         if targets.is_empty() {
-            let there = matching.iter().flat_map(|(name, indexes)| indexes.iter().map(move |index| format!("{name}/{index}")));
+            let there =
+                matching.iter().flat_map(|(name, indexes)| indexes.iter().map(move |index| format!("{name}/{index}")));
             let there: Vec<String> = there.collect();
-            return Err(Failure::new(Exit::NoSuchService, format!("cannot find instance {selector} in project {}", self.project))
-                .hint(if there.is_empty() { format!("{pattern} has no instance now") } else { format!("there is {}", there.join(", ")) }));
+            return Err(Failure::new(
+                Exit::NoSuchService,
+                format!("cannot find instance {selector} in project {}", self.project),
+            )
+            .hint(if there.is_empty() {
+                format!("{pattern} has no instance now")
+            } else {
+                format!("there is {}", there.join(", "))
+            }));
         }
         Ok(targets)
     }
 
     fn unknown(&self, pattern: &str) -> Failure {
         let names = self.names();
-        let failure = Failure::new(Exit::NoSuchService, format!("cannot find service {pattern} in project {}", self.project));
+        let failure =
+            Failure::new(Exit::NoSuchService, format!("cannot find service {pattern} in project {}", self.project));
         let near = nearest(pattern, &names);
         if names.is_empty() {
             failure.hint("the project has no services")
@@ -171,7 +184,9 @@ pub(crate) fn nearest(word: &str, names: &[String]) -> Vec<String> {
         .iter()
         .map(|name| (strsim::damerau_levenshtein(&folded, &name.to_lowercase()), name))
         .filter(|(distance, name)| {
-            *distance <= allowed || (folded.len() >= 3 && (name.to_lowercase().starts_with(&folded) || folded.starts_with(&name.to_lowercase())))
+            *distance <= allowed
+                || (folded.len() >= 3
+                    && (name.to_lowercase().starts_with(&folded) || folded.starts_with(&name.to_lowercase())))
         })
         .collect();
     near.sort();
@@ -190,7 +205,9 @@ mod tests {
     fn texts(targets: &[Target]) -> Vec<String> {
         targets
             .iter()
-            .map(|target| target.index.map_or_else(|| target.service.to_string(), |index| format!("{}/{index}", target.service)))
+            .map(|target| {
+                target.index.map_or_else(|| target.service.to_string(), |index| format!("{}/{index}", target.service))
+            })
             .collect()
     }
 
@@ -215,7 +232,7 @@ mod tests {
     fn what_is_not_there_gets_the_nearest_name_and_its_exit_code() {
         for (selector, code, hint) in [
             ("wbe", 4, "did you mean web?"),
-            ("WEB", 4, "did you mean web?"),
+            ("WEB", 4, "did you mean web or web-admin?"),
             ("web-amdin", 4, "did you mean web-admin or web?"),
             ("nothing", 4, "its services are web, web-admin, db"),
             ("web/3", 4, "there is web/1, web/2"),
@@ -238,9 +255,14 @@ mod tests {
 
     #[test]
     fn stars_match_any_text() {
-        for (pattern, name, expected) in
-            [("*", "", true), ("a*c", "abbc", true), ("a*c", "abcb", false), ("**b", "ab", true), ("", "a", false), ("a?", "a", false)]
-        {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abcb", false),
+            ("**b", "ab", true),
+            ("", "a", false),
+            ("a?", "a", false),
+        ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }
     }

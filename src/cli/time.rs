@@ -1,5 +1,6 @@
 //! Times and quantities the way people read them.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::model::units::Timestamp;
@@ -28,7 +29,7 @@ pub(crate) fn coarse(duration: Duration) -> String {
     let mut text = format!("{}{unit}", seconds / size);
     if let Some((unit, size)) = units.get(first + 1).filter(|(_, small)| seconds % size / small > 0) {
         let (_, above) = units[first];
-        text.push_str(&format!("{}{unit}", seconds % above / size));
+        let _ = write!(text, "{}{unit}", seconds % above / size);
     }
     text
 }
@@ -51,6 +52,7 @@ pub(crate) fn clock(at: Timestamp) -> String {
 }
 
 /// Bytes with three figures: `912 B`, `8.6 MiB`, `212 MiB`, `1.2 GiB`.
+#[expect(clippy::cast_precision_loss, reason = "three figures are shown")]
 pub(crate) fn bytes(count: u64) -> String {
     let mut value = count as f64;
     let mut unit = "B";
@@ -66,7 +68,7 @@ pub(crate) fn bytes(count: u64) -> String {
 
 /// A share of one core: `0%`, `0.4%`, `12%`, `240%`.
 pub(crate) fn percent(value: f64) -> String {
-    if value >= 9.95 || value < 0.05 { format!("{value:.0}%") } else { format!("{value:.1}%") }
+    if (0.05..9.95).contains(&value) { format!("{value:.1}%") } else { format!("{value:.0}%") }
 }
 
 #[cfg(test)]

@@ -29,7 +29,11 @@ pub(crate) struct Acting {
 ///
 /// # Errors
 /// What was refused or not fulfilled.
-pub(crate) fn act(context: &Context, about: Option<&String>, plan: impl FnOnce(&Known) -> Result<Acting, Failure>) -> Result<Exit, Failure> {
+pub(crate) fn act(
+    context: &Context,
+    about: Option<&String>,
+    plan: impl FnOnce(&Known) -> Result<Acting, Failure>,
+) -> Result<Exit, Failure> {
     let client = locate(context, about.map(String::as_str))?.connect()?;
     // All names are checked before the first request, so that a typo leaves everything as it is.
     let acting = plan(&Known::of(&client.status()?))?;
@@ -41,7 +45,8 @@ pub(crate) fn act(context: &Context, about: Option<&String>, plan: impl FnOnce(&
 /// # Errors
 /// What was refused or not fulfilled; of several the last, the others are said.
 pub(crate) fn carry_out(client: &Client, acting: &Acting, context: &Context) -> Result<Exit, Failure> {
-    let begun: Result<Vec<_>, ClientError> = acting.actions.iter().map(|action| client.begin(action, acting.wait)).collect();
+    let begun: Result<Vec<_>, ClientError> =
+        acting.actions.iter().map(|action| client.begin(action, acting.wait)).collect();
     let whom = || waiting_for(&client.status().ok()?, &acting.targets, acting.goal);
     let answers = answers(&context.out, begun?, whom)?;
     let (outcome, failure) = merge(answers, context);

@@ -11,7 +11,9 @@ use crate::config;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup check                every error with its line underlined, and the nearest valid name\n  everup check other.yaml --json\n\nEnds with 5 when the file is not valid.")]
+#[command(
+    after_help = "Examples:\n  everup check                every error with its line underlined, and the nearest valid name\n  everup check other.yaml --json\n\nEnds with 5 when the file is not valid."
+)]
 pub(crate) struct Check {
     /// The file; none: the project's
     #[arg(value_name = "FILE")]
@@ -20,13 +22,12 @@ pub(crate) struct Check {
 
 /// Reads it and says whether it is valid; whether it is goes into the exit code.
 pub(crate) fn run(args: &Check, context: &Context) -> Result<Exit, Failure> {
-    let (file, shown) = match &args.file {
-        Some(given) => (given.clone(), given.display().to_string()),
-        None => {
-            let found = file(context)?;
-            let name = found.file_name().map(|name| name.to_string_lossy().into_owned());
-            (found, name.unwrap_or_default())
-        }
+    let (file, shown) = if let Some(given) = &args.file {
+        (given.clone(), given.display().to_string())
+    } else {
+        let found = file(context)?;
+        let name = found.file_name().map(|name| name.to_string_lossy().into_owned());
+        (found, name.unwrap_or_default())
     };
     let (plan, diagnostics) = config::check(&file, &surroundings());
     let exit = if plan.is_some() { Exit::Done } else { Exit::ConfigInvalid };

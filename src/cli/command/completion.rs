@@ -9,7 +9,9 @@ use crate::cli::failure::{Exit, Failure};
 
 /// Options of `completion`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup completion bash > ~/.local/share/bash-completion/completions/everup\n  everup completion zsh > ~/.zfunc/_everup\n  everup completion fish > ~/.config/fish/completions/everup.fish")]
+#[command(
+    after_help = "Examples:\n  everup completion bash > ~/.local/share/bash-completion/completions/everup\n  everup completion zsh > ~/.zfunc/_everup\n  everup completion fish > ~/.config/fish/completions/everup.fish"
+)]
 pub(crate) struct Completion {
     /// bash, zsh, fish, elvish or powershell
     #[arg(value_name = "SHELL")]

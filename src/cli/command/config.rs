@@ -11,7 +11,9 @@ use crate::config;
 
 /// Options of `config`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup config               everything, defaults filled in, secrets hidden\n  everup config web")]
+#[command(
+    after_help = "Examples:\n  everup config               everything, defaults filled in, secrets hidden\n  everup config web"
+)]
 pub(crate) struct Config {
     /// One service; none: the whole file
     #[arg(value_name = "SVC")]
@@ -21,7 +23,10 @@ pub(crate) struct Config {
 /// Shows it as YAML, with `--json` as one JSON object.
 pub(crate) fn run(args: &Config, context: &Context) -> Result<Exit, Failure> {
     let plan = load(&file(context)?, context)?;
-    let known = Known::named(plan.project.clone(), plan.services.iter().map(|service| (service.name.clone(), service.instances)));
+    let known = Known::named(
+        plan.project.clone(),
+        plan.services.iter().map(|service| (service.name.clone(), service.instances)),
+    );
     let service = args.service.as_ref().map(|text| one(&known, text)).transpose()?.map(|target| target.service);
     let yaml = config::show(&plan, service.as_ref());
     if context.out.json {

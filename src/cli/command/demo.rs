@@ -24,7 +24,8 @@ pub(crate) fn run(_args: &Demo, context: &Context) -> Result<ExitCode, Failure> 
     let folder = fresh_folder()?;
     let ports = free_ports()?;
     let file = folder.join("supervisor.yaml");
-    std::fs::write(&file, project(ports)).map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))?;
+    std::fs::write(&file, project(ports))
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))?;
     let paint = context.out.talk_paint();
     context.out.trouble(&format!("{}\n{}", paint.text(Tone::Strong, "everup demo"), to_try(&file, ports)));
     let mut up = Command::new("/proc/self/exe");
@@ -40,7 +41,8 @@ fn fresh_folder() -> Result<PathBuf, Failure> {
     let base = std::env::temp_dir();
     let pid = std::process::id();
     for attempt in 0..1_000 {
-        let folder = base.join(if attempt == 0 { format!("everup-demo-{pid}") } else { format!("everup-demo-{pid}-{attempt}") });
+        let folder =
+            base.join(if attempt == 0 { format!("everup-demo-{pid}") } else { format!("everup-demo-{pid}-{attempt}") });
         match std::fs::create_dir(&folder) {
             Ok(()) => return Ok(folder),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -105,7 +107,11 @@ mod tests {
         let [shop, mail] = free_ports().unwrap();
         assert_ne!(shop, mail);
         let (file, hints) = (project([shop, mail]), to_try(Path::new("/tmp/x/supervisor.yaml"), [shop, mail]));
-        for text in [format!("port: {shop}"), format!("port: {mail}"), "${EVERUP} demo-app --title shop --port ${PORT}".to_owned()] {
+        for text in [
+            format!("port: {shop}"),
+            format!("port: {mail}"),
+            "${EVERUP} demo-app --title shop --port ${PORT}".to_owned(),
+        ] {
             assert!(file.contains(&text), "{file}");
         }
         assert!(hints.contains(&format!("http://127.0.0.1:{shop}/crash")) && hints.contains("why shop"), "{hints}");

@@ -1,5 +1,6 @@
 //! `everup doctor`: what this machine offers, what is in the way, what to do.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -17,7 +18,9 @@ use crate::os::host;
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup doctor\n  everup doctor --json | jq '.checks[] | select(.verdict != \"ok\")'\n\nEnds with 1 when something everup cannot do without is missing.")]
+#[command(
+    after_help = "Examples:\n  everup doctor\n  everup doctor --json | jq '.checks[] | select(.verdict != \"ok\")'\n\nEnds with 1 when something everup cannot do without is missing."
+)]
 pub(crate) struct Doctor {}
 
 /// How a check came out.
@@ -99,9 +102,9 @@ fn text(checks: &[Check], paint: Paint) -> String {
             Verdict::Warn => paint.text(Tone::Busy, "warn"),
             Verdict::Fail => paint.text(Tone::Bad, "FAIL"),
         };
-        out.push_str(&format!("{verdict}  {:<width$}  {}\n", check.name, check.found));
+        let _ = writeln!(out, "{verdict}  {:<width$}  {}", check.name, check.found);
         if let Some(advice) = &check.advice {
-            out.push_str(&format!("      {:<width$}  {} {advice}\n", "", paint.text(Tone::Dim, "→")));
+            let _ = writeln!(out, "      {:<width$}  {} {advice}", "", paint.text(Tone::Dim, "→"));
         }
     }
     out
@@ -113,14 +116,23 @@ const LEAST: (u32, u32) = (5, 9);
 const CGROUP_KILL: (u32, u32) = (5, 14);
 
 fn kernel() -> Check {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let release =
+        nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     match version(&release) {
-        Some(found) if found >= CGROUP_KILL => Check::ok("kernel", format!("Linux {release}: pidfd, clone3, cgroup.kill")),
-        Some(found) if found >= LEAST => {
-            Check::warn("kernel", format!("Linux {release}: no cgroup.kill"), "trees are ended process by process; Linux 5.14 ends them at once")
+        Some(found) if found >= CGROUP_KILL => {
+            Check::ok("kernel", format!("Linux {release}: pidfd, clone3, cgroup.kill"))
         }
-        Some(_) => Check::fail("kernel", format!("Linux {release}"), "everup needs Linux 5.9 or later for pidfd and clone3"),
-        None => Check::warn("kernel", format!("cannot read the version {release:?}"), "everup needs Linux 5.9 or later"),
+        Some(found) if found >= LEAST => Check::warn(
+            "kernel",
+            format!("Linux {release}: no cgroup.kill"),
+            "trees are ended process by process; Linux 5.14 ends them at once",
+        ),
+        Some(_) => {
+            Check::fail("kernel", format!("Linux {release}"), "everup needs Linux 5.9 or later for pidfd and clone3")
+        }
+        None => {
+            Check::warn("kernel", format!("cannot read the version {release:?}"), "everup needs Linux 5.9 or later")
+        }
     }
 }
 
@@ -146,7 +158,11 @@ fn first_process() -> Check {
     }
     match std::fs::read_to_string("/proc/1/comm") {
         Ok(name) => Check::ok("pid 1", format!("{} is the first process", name.trim())),
-        Err(error) => Check::fail("pid 1", format!("cannot read /proc: {error}"), "mount /proc: everup reads it to follow processes"),
+        Err(error) => Check::fail(
+            "pid 1",
+            format!("cannot read /proc: {error}"),
+            "mount /proc: everup reads it to follow processes",
+        ),
     }
 }
 
@@ -155,9 +171,11 @@ const ENOUGH_FILES: u64 = 1_024;
 
 fn open_files() -> Check {
     match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, hard)) if hard < ENOUGH_FILES => {
-            Check::warn("open files", format!("{soft}, at most {hard}"), "raise the hard limit (ulimit -Hn): an instance takes about four")
-        }
+        Ok((soft, hard)) if hard < ENOUGH_FILES => Check::warn(
+            "open files",
+            format!("{soft}, at most {hard}"),
+            "raise the hard limit (ulimit -Hn): an instance takes about four",
+        ),
         Ok((soft, hard)) => Check::ok("open files", format!("{soft}, raised to {hard} where needed")),
         Err(errno) => Check::warn("open files", format!("cannot read the limit: {errno}"), "see `ulimit -n`"),
     }
@@ -166,16 +184,20 @@ fn open_files() -> Check {
 fn processes() -> Check {
     let found = |limit: u64| if limit >= u64::from(u32::MAX) { "unlimited".to_owned() } else { limit.to_string() };
     match getrlimit(Resource::RLIMIT_NPROC) {
-        Ok((soft, hard)) if soft < 256 => {
-            Check::warn("processes", format!("{soft}, at most {}", found(hard)), "raise it (ulimit -u): it counts all processes of this user")
-        }
+        Ok((soft, hard)) if soft < 256 => Check::warn(
+            "processes",
+            format!("{soft}, at most {}", found(hard)),
+            "raise it (ulimit -u): it counts all processes of this user",
+        ),
         Ok((soft, _)) => Check::ok("processes", found(soft)),
         Err(errno) => Check::warn("processes", format!("cannot read the limit: {errno}"), "see `ulimit -u`"),
     }
 }
 
 fn inotify() -> Check {
-    let read = |name: &str| -> Option<u64> { std::fs::read_to_string(Path::new("/proc/sys/fs/inotify").join(name)).ok()?.trim().parse().ok() };
+    let read = |name: &str| -> Option<u64> {
+        std::fs::read_to_string(Path::new("/proc/sys/fs/inotify").join(name)).ok()?.trim().parse().ok()
+    };
     match (read("max_user_watches"), read("max_user_instances")) {
         (Some(watches), Some(instances)) if watches < 8_192 || instances < 16 => Check::warn(
             "inotify",
@@ -200,8 +222,13 @@ fn kernel_log() -> Check {
 
 fn pressure() -> Check {
     match (Path::new("/proc/pressure/cpu").exists(), host::cpu_pressure()) {
-        (true, Some(some)) => Check::ok("pressure", format!("cpu {some:.0}% (avg10): probes that time out on a busy machine are told apart")),
-        (_, _) => Check::warn("pressure", "no /proc/pressure", "boot with psi=1: a busy machine is then told from a hung app"),
+        (true, Some(some)) => Check::ok(
+            "pressure",
+            format!("cpu {some:.0}% (avg10): probes that time out on a busy machine are told apart"),
+        ),
+        (_, _) => {
+            Check::warn("pressure", "no /proc/pressure", "boot with psi=1: a busy machine is then told from a hung app")
+        }
     }
 }
 
@@ -220,9 +247,10 @@ fn machine() -> Check {
             format!("{cores} cores, load {load}, {} of {} memory available", bytes(free), bytes(total)),
             "memory is almost used up: the kernel may kill services",
         ),
-        (Some(total), Some(free)) => {
-            Check::ok("machine", format!("{cores} cores, load {load}, {} of {} memory available", bytes(free), bytes(total)))
-        }
+        (Some(total), Some(free)) => Check::ok(
+            "machine",
+            format!("{cores} cores, load {load}, {} of {} memory available", bytes(free), bytes(total)),
+        ),
         (_, _) => Check::warn("machine", format!("{cores} cores, memory unknown"), "/proc/meminfo cannot be read"),
     }
 }
@@ -233,7 +261,11 @@ fn state_folder(here: &Path) -> Check {
     if can_write(&folder) {
         Check::ok("state folder", folder.display().to_string())
     } else {
-        Check::warn("state folder", format!("cannot write {}", folder.display()), "set `state_dir:` in the file to a folder that can be written")
+        Check::warn(
+            "state folder",
+            format!("cannot write {}", folder.display()),
+            "set `state_dir:` in the file to a folder that can be written",
+        )
     }
 }
 
@@ -244,9 +276,19 @@ fn runtime_folder() -> Check {
         std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
     };
     match folder {
-        Some(folder) if can_write(&folder) => Check::ok("live projects", format!("listed in {}", folder.join("everup").display())),
-        Some(folder) => Check::warn("live projects", format!("cannot write {}", folder.display()), "`status` outside a project finds none; -c names one"),
-        None => Check::warn("live projects", "XDG_RUNTIME_DIR is not set", "log in through a session (pam_systemd), or set it"),
+        Some(folder) if can_write(&folder) => {
+            Check::ok("live projects", format!("listed in {}", folder.join("everup").display()))
+        }
+        Some(folder) => Check::warn(
+            "live projects",
+            format!("cannot write {}", folder.display()),
+            "`status` outside a project finds none; -c names one",
+        ),
+        None => Check::warn(
+            "live projects",
+            "XDG_RUNTIME_DIR is not set",
+            "log in through a session (pam_systemd), or set it",
+        ),
     }
 }
 
@@ -256,7 +298,9 @@ mod tests {
 
     #[test]
     fn kernels_are_compared_by_number() {
-        for (release, expected) in [("6.18.0-1-amd64", Some((6, 18))), ("5.9.16", Some((5, 9))), ("5.10", Some((5, 10))), ("odd", None)] {
+        for (release, expected) in
+            [("6.18.0-1-amd64", Some((6, 18))), ("5.9.16", Some((5, 9))), ("5.10", Some((5, 10))), ("odd", None)]
+        {
             assert_eq!(version(release), expected, "{release}");
         }
         assert!(version("5.10") > version("5.9.16"));

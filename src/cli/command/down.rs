@@ -12,7 +12,9 @@ use crate::client::action::Action;
 
 /// Options of `down`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup down                 all in reverse order, then the supervisor\n  everup down --force         kill everything at once\n  everup -p shop down")]
+#[command(
+    after_help = "Examples:\n  everup down                 all in reverse order, then the supervisor\n  everup down --force         kill everything at once\n  everup -p shop down"
+)]
 pub(crate) struct Down {
     /// Kill everything at once
     #[arg(long)]

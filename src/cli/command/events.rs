@@ -23,7 +23,9 @@ const MANY: usize = 1_000_000;
 
 /// Options of `events`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup events               the latest, oldest first\n  everup events web -f\n  everup events --since 1h --json\n  everup events --since seq:812 --json    go on where you left off")]
+#[command(
+    after_help = "Examples:\n  everup events               the latest, oldest first\n  everup events web -f\n  everup events --since 1h --json\n  everup events --since seq:812 --json    go on where you left off"
+)]
 pub(crate) struct Events {
     /// One service; none: all
     #[arg(value_name = "SVC")]
@@ -39,12 +41,11 @@ pub(crate) struct Events {
 /// Shows them, from the supervisor or from what it left behind.
 pub(crate) fn run(args: &Events, context: &Context) -> Result<Exit, Failure> {
     let project = locate(context, args.service.as_deref())?;
-    match project.connect_if_live()? {
-        Some(client) => online(args, &client, context)?,
-        None => {
-            offline::announce(&project, context)?;
-            from_files(args, &project, context)?;
-        }
+    if let Some(client) = project.connect_if_live()? {
+        online(args, &client, context)?;
+    } else {
+        offline::announce(&project, context)?;
+        from_files(args, &project, context)?;
     }
     Ok(Exit::Done)
 }
@@ -63,7 +64,9 @@ fn online(args: &Events, client: &Client, context: &Context) -> Result<(), Failu
         match event? {
             Streamed::Item(event) => show(&event, args, context)?,
             Streamed::Lost(count) => {
-                context.out.trouble(&format!("everup: {count} events are missing here: they came faster than they were read\n"));
+                context.out.trouble(&format!(
+                    "everup: {count} events are missing here: they came faster than they were read\n"
+                ));
             }
         }
     }
@@ -71,7 +74,8 @@ fn online(args: &Events, client: &Client, context: &Context) -> Result<(), Failu
 }
 
 fn from_files(args: &Events, project: &Project, context: &Context) -> Result<(), Failure> {
-    let service = args.service.as_ref().map(|text| one(&offline::known(project), text)).transpose()?.map(|target| target.service);
+    let service =
+        args.service.as_ref().map(|text| one(&offline::known(project), text)).transpose()?.map(|target| target.service);
     let since = args.since.map(|since| match since {
         Since::Seq(number) => query::Since::Seq(number),
         time => query::Since::Time(time.time(context.now()).unwrap_or_default()),

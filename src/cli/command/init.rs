@@ -13,7 +13,9 @@ use crate::config::init;
 
 /// Options of `init`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup init                 writes supervisor.yaml; a file that is there stays as it is\n  everup init --print         only shows it")]
+#[command(
+    after_help = "Examples:\n  everup init                 writes supervisor.yaml; a file that is there stays as it is\n  everup init --print         only shows it"
+)]
 pub(crate) struct Init {
     /// Show the file instead of writing it
     #[arg(long)]

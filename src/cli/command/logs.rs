@@ -18,7 +18,9 @@ use crate::model::log::{LogLine, Stream};
 
 /// Options of `logs`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup logs                 the last lines of all services, merged by time\n  everup logs web -f\n  everup logs web --since 10m --grep 'error|timeout'\n  everup logs web --previous  of the run before: what it said when it crashed\n  everup logs web --json | jq -r .line")]
+#[command(
+    after_help = "Examples:\n  everup logs                 the last lines of all services, merged by time\n  everup logs web -f\n  everup logs web --since 10m --grep 'error|timeout'\n  everup logs web --previous  of the run before: what it said when it crashed\n  everup logs web --json | jq -r .line"
+)]
 pub(crate) struct Logs {
     /// Services: web, web/2, 'web*'; none: all
     #[arg(value_name = "SVC")]
@@ -61,12 +63,11 @@ impl Logs {
 /// Shows them, from the supervisor or from what it left behind.
 pub(crate) fn run(args: &Logs, context: &Context) -> Result<Exit, Failure> {
     let project = locate(context, args.services.first().map(String::as_str))?;
-    match project.connect_if_live()? {
-        Some(client) => online(args, &client, context)?,
-        None => {
-            offline::announce(&project, context)?;
-            from_files(args, &project, context)?;
-        }
+    if let Some(client) = project.connect_if_live()? {
+        online(args, &client, context)?;
+    } else {
+        offline::announce(&project, context)?;
+        from_files(args, &project, context)?;
     }
     Ok(Exit::Done)
 }
@@ -88,7 +89,9 @@ fn online(args: &Logs, client: &Client, context: &Context) -> Result<(), Failure
         match line? {
             Streamed::Item(line) => shown.line(&line)?,
             Streamed::Lost(count) => {
-                context.out.trouble(&format!("everup: {count} lines are missing here: they came faster than they were read\n"));
+                context.out.trouble(&format!(
+                    "everup: {count} lines are missing here: they came faster than they were read\n"
+                ));
             }
         }
     }
@@ -108,9 +111,9 @@ fn from_files(args: &Logs, project: &Project, context: &Context) -> Result<(), F
         labels: known.counts(),
         ..Query::default()
     };
-    let lines = Reader::new(project.state_dir.join("logs"))
-        .tail(&query)
-        .map_err(|error| Failure::failed(format!("cannot read the logs in {}: {error}", project.state_dir.display())))?;
+    let lines = Reader::new(project.state_dir.join("logs")).tail(&query).map_err(|error| {
+        Failure::failed(format!("cannot read the logs in {}: {error}", project.state_dir.display()))
+    })?;
     let mut shown = Shown::new(&known, &targets, context);
     lines.iter().try_for_each(|line| shown.line(line))
 }

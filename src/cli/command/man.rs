@@ -9,7 +9,9 @@ use crate::cli::select::nearest;
 
 /// Options of `man`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup man | man -l -\n  everup man restart | man -l -\n  everup man > /usr/local/share/man/man1/everup.1")]
+#[command(
+    after_help = "Examples:\n  everup man | man -l -\n  everup man restart | man -l -\n  everup man > /usr/local/share/man/man1/everup.1"
+)]
 pub(crate) struct Man {
     /// The page of one verb
     #[arg(value_name = "VERB")]
@@ -28,12 +30,18 @@ fn page(verb: Option<&str>) -> Result<String, Failure> {
     let (title, command) = match verb {
         None => ("everup".to_owned(), whole),
         Some(verb) => {
-            let found = whole.get_subcommands().find(|known| known.get_name() == verb || known.get_all_aliases().any(|alias| alias == verb));
+            let found = whole
+                .get_subcommands()
+                .find(|known| known.get_name() == verb || known.get_all_aliases().any(|alias| alias == verb));
             let Some(found) = found else {
                 let names: Vec<String> = whole.get_subcommands().map(|known| known.get_name().to_owned()).collect();
                 let near = nearest(verb, &names);
                 let failure = Failure::new(Exit::Usage, format!("cannot find a verb named {verb}"));
-                return Err(if near.is_empty() { failure } else { failure.hint(format!("did you mean {}?", near.join(" or "))) });
+                return Err(if near.is_empty() {
+                    failure
+                } else {
+                    failure.hint(format!("did you mean {}?", near.join(" or ")))
+                });
             };
             (format!("everup-{}", found.get_name()), found.clone())
         }

@@ -1,5 +1,6 @@
 //! `everup probe`: ask a service's health once, now.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +16,9 @@ use crate::model::probe::{ProbeReport, ProbeRole};
 
 /// Options of `probe`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup probe web            what was asked, what was answered, how long it took\n  everup probe web && echo healthy\n\nEnds with 3 when a probe fails. It counts for nothing: neither `ready` nor restarts.")]
+#[command(
+    after_help = "Examples:\n  everup probe web            what was asked, what was answered, how long it took\n  everup probe web && echo healthy\n\nEnds with 3 when a probe fails. It counts for nothing: neither `ready` nor restarts."
+)]
 pub(crate) struct Probe {
     /// A service or one instance: web, web/2
     #[arg(value_name = "SVC")]
@@ -79,7 +82,7 @@ fn text(report: &ProbeReport, paint: Paint) -> String {
         tame(&report.message),
     );
     for line in report.body.iter().flat_map(|body| body.lines()).take(20) {
-        out.push_str(&format!("      {} {}\n", paint.text(Tone::Dim, ">"), tame(line)));
+        let _ = writeln!(out, "      {} {}", paint.text(Tone::Dim, ">"), tame(line));
     }
     out
 }

@@ -11,7 +11,9 @@ use crate::client::action::Action;
 
 /// Options of `restart`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup restart web          one instance at a time; returns once all are ready\n  everup restart web/2\n  everup restart web --now    all instances at once")]
+#[command(
+    after_help = "Examples:\n  everup restart web          one instance at a time; returns once all are ready\n  everup restart web/2\n  everup restart web --now    all instances at once"
+)]
 pub(crate) struct Restart {
     /// Services: web, web/2, 'web*'
     #[arg(value_name = "SVC")]

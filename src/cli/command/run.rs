@@ -4,10 +4,12 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, CommandFactory as _};
 
+use crate::cli::args::Cli;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::project::{here, surroundings};
+use crate::cli::select::nearest;
 use crate::cli::{Context, console};
 use crate::client::registry;
 use crate::config;
@@ -20,7 +22,9 @@ use crate::os::program;
 
 /// Options of `run`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup run --health http://127.0.0.1:8888/health -- python app.py\n  everup run --restart always --env LOG_LEVEL=debug -- ./server\n  everup run --port 8888 --health 'http://127.0.0.1:${PORT}/health' -- gunicorn app:app\n\nThe program has the terminal; Ctrl-C reaches it as INT, a second one kills it. It is restarted when it fails (on-failure);\nits exit code is everup's own. Trouble in everup itself: 125; the program cannot be executed: 126; it is not there: 127.")]
+#[command(
+    after_help = "Examples:\n  everup run --health http://127.0.0.1:8888/health -- python app.py\n  everup run --restart always --env LOG_LEVEL=debug -- ./server\n  everup run --port 8888 --health 'http://127.0.0.1:${PORT}/health' -- gunicorn app:app\n\nThe program has the terminal; Ctrl-C reaches it as INT, a second one kills it. It is restarted when it fails (on-failure);\nits exit code is everup's own. Trouble in everup itself: 125; the program cannot be executed: 126; it is not there: 127."
+)]
 pub(crate) struct Run {
     /// Ask this URL whether it is well (http://…, tcp://…)
     #[arg(long, value_name = "URL")]
@@ -57,6 +61,7 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
         return Err(Failure::new(Exit::RunTrouble, "cannot watch files: --watch is not in this version yet")
             .hint("leave it out; `everup restart` starts the new code"));
     }
+    refuse_unknown_option(&args.command)?;
     let cwd = here()?;
     find_program(&args.command, &cwd)?;
     let name = args.name.unwrap_or_else(|| free_name(&name_for(&args.command), &cwd));
@@ -75,22 +80,46 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
         Failure::new(Exit::RunTrouble, "cannot run it: its options make no sense")
     })?;
     if !context.is_engine() {
-        return Err(Failure::new(Exit::RunTrouble, format!("cannot start everup's own parent process: {}", guardian::enter())));
+        return Err(Failure::new(
+            Exit::RunTrouble,
+            format!("cannot start everup's own parent process: {}", guardian::enter()),
+        ));
     }
-    let link = Link::from_env().ok_or_else(|| Failure::new(Exit::RunTrouble, "cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
+    let link = Link::from_env().ok_or_else(|| {
+        Failure::new(Exit::RunTrouble, "cannot find the parent process: EVERUP_GUARDIAN_FD is missing")
+    })?;
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let out = context.out;
-    Ok(daemon::run(Launch { plan, mode: Mode::Run { terminal }, link, start: vec![], surroundings: surroundings() }, |handle| {
+    let mode = Mode::Run { terminal };
+    Ok(daemon::run(Launch { plan, mode, link, start: vec![], surroundings: surroundings() }, |handle| {
         // The program's own output is passed on as it comes; only remarks are ours.
         console::remark(handle, terminal, out)
     }))
 }
 
+/// What looks like an option is none of ours, and hardly a program.
+fn refuse_unknown_option(command: &[String]) -> Result<(), Failure> {
+    let Some(word) = command.first().filter(|word| word.starts_with('-')) else { return Ok(()) };
+    let options: Vec<String> = Cli::command()
+        .find_subcommand("run")
+        .into_iter()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|option| option.get_long().map(|name| format!("--{name}")))
+        .collect();
+    let near = nearest(word.split('=').next().unwrap_or(word), &options);
+    let failure = Failure::new(Exit::RunTrouble, format!("cannot understand the option {word}"));
+    Err(if near.is_empty() {
+        failure.hint("`everup run -h` lists the options")
+    } else {
+        failure.hint(format!("did you mean {}?", near.join(" or ")))
+    })
+}
+
 /// Looks the program up, so that a typo ends with the shell's own code instead of a restart.
 fn find_program(command: &[String], cwd: &Path) -> Result<(), Failure> {
     let Some(name) = command.first() else { return Ok(()) };
-    let path = std::env::var("PATH").unwrap_or_default();
-    match program::find(name, &path, cwd) {
+    let path = std::env::var_os("PATH");
+    match program::find(name.as_ref(), path.as_deref(), cwd) {
         Ok(_) => Ok(()),
         Err(libc::ENOENT | libc::ENOTDIR) => {
             let hint = if name.contains('/') { "there is no such file" } else { "no folder of PATH has it" };
@@ -98,7 +127,8 @@ fn find_program(command: &[String], cwd: &Path) -> Result<(), Failure> {
         }
         Err(errno) => {
             let why = std::io::Error::from_raw_os_error(errno);
-            Err(Failure::new(Exit::CannotExecute, format!("cannot execute {name}: {why}")).hint("is it a program, and is its x bit set?"))
+            Err(Failure::new(Exit::CannotExecute, format!("cannot execute {name}: {why}"))
+                .hint("is it a program, and is its x bit set?"))
         }
     }
 }
@@ -130,6 +160,15 @@ fn number_until_free(name: &str, taken: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistyped_option_is_not_taken_for_the_program() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let failure = refuse_unknown_option(&words("--helth http://x/ -- app")).unwrap_err();
+        assert_eq!(failure.exit().code(), 125);
+        assert!(failure.text().contains("did you mean --health?"), "{}", failure.text());
+        assert!(refuse_unknown_option(&words("app --helth")).is_ok());
+    }
 
     #[test]
     fn a_name_that_is_taken_gets_a_number() {

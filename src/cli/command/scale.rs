@@ -11,7 +11,9 @@ use crate::client::action::Action;
 
 /// Options of `scale`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup scale web=4\n  everup scale web=4 worker=0 --no-wait\n\nIt lasts until the next `up` or `down`; write `instances: 4` into the file to keep it.")]
+#[command(
+    after_help = "Examples:\n  everup scale web=4\n  everup scale web=4 worker=0 --no-wait\n\nIt lasts until the next `up` or `down`; write `instances: 4` into the file to keep it."
+)]
 pub(crate) struct Scale {
     /// How many instances of which service, e.g. web=4
     #[arg(required = true, value_name = "SVC=N", value_parser = parse)]
@@ -25,7 +27,8 @@ pub(crate) struct Scale {
 const MOST: u32 = 1_000;
 
 fn parse(text: &str) -> Result<(String, u32), String> {
-    let (service, count) = text.split_once('=').ok_or_else(|| format!("cannot read {text:?}: write SERVICE=NUMBER, such as web=4"))?;
+    let (service, count) =
+        text.split_once('=').ok_or_else(|| format!("cannot read {text:?}: write SERVICE=NUMBER, such as web=4"))?;
     match count.parse() {
         Ok(count) if count <= MOST && !service.is_empty() => Ok((service.to_owned(), count)),
         _ => Err(format!("cannot read {text:?}: write SERVICE=NUMBER with a number from 0 to {MOST}, such as web=4")),

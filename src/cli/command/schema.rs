@@ -8,7 +8,9 @@ use crate::config;
 
 /// Options of `schema`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup schema > supervisor.schema.json\n\nThe first line of supervisor.yaml then tells editors:\n  # yaml-language-server: $schema=supervisor.schema.json")]
+#[command(
+    after_help = "Examples:\n  everup schema > supervisor.schema.json\n\nThe first line of supervisor.yaml then tells editors:\n  # yaml-language-server: $schema=supervisor.schema.json"
+)]
 pub(crate) struct Schema {}
 
 /// Prints it.

@@ -12,11 +12,13 @@ use crate::model::signal;
 
 /// Options of `signal`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup signal HUP web       e.g. to reopen its files\n  everup signal USR1 web/2\n\nWhat a signal does to a service is then judged like any other end: `everup stop` is the way to stop one.")]
+#[command(
+    after_help = "Examples:\n  everup signal HUP web       e.g. to reopen its files\n  everup signal USR1 web/2\n\nWhat a signal does to a service is then judged like any other end: `everup stop` is the way to stop one."
+)]
 pub(crate) struct Signal {
     /// HUP, TERM, USR1, …, or its number
     #[arg(value_name = "SIGNAL", value_parser = parse)]
-    signal: signal::Signal,
+    which: signal::Signal,
     /// Services: web, web/2, 'web*'
     #[arg(value_name = "SVC")]
     services: Vec<String>,
@@ -38,7 +40,7 @@ pub(crate) fn run(args: &Signal, context: &Context) -> Result<Exit, Failure> {
     act(context, args.services.first(), |known| {
         let targets = known.select_or_all(&args.services, args.all, "signal")?;
         // A signal is delivered or not: there is nothing to wait for beyond the answer.
-        let actions = each(&args.services, |selector| Action::Signal { selector, signal: args.signal });
+        let actions = each(&args.services, |selector| Action::Signal { selector, signal: args.which });
         Ok(Acting { actions, targets, goal: Goal::Ready, wait: None })
     })
 }

@@ -11,7 +11,9 @@ use crate::client::action::Action;
 
 /// Options of `start`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup start web            web and what it needs; returns once it is ready\n  everup start 'web*' --wait=2m\n  everup start --all --no-wait")]
+#[command(
+    after_help = "Examples:\n  everup start web            web and what it needs; returns once it is ready\n  everup start 'web*' --wait=2m\n  everup start --all --no-wait"
+)]
 pub(crate) struct Start {
     /// Services: web, web/2, 'web*'
     #[arg(value_name = "SVC")]

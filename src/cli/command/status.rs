@@ -1,5 +1,6 @@
 //! `everup status`: who runs, and how.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -20,7 +21,9 @@ const REDRAW: Duration = Duration::from_secs(1);
 
 /// Options of `status`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup status               all services; outside a project: all live projects\n  everup status web           one in full: configuration, processes, probe, last end, log files\n  everup status -w            redrawn every second until Ctrl-C\n  everup status --json | jq .\n\nEnds with 3 when something that should run does not, or runs unhealthy.")]
+#[command(
+    after_help = "Examples:\n  everup status               all services; outside a project: all live projects\n  everup status web           one in full: configuration, processes, probe, last end, log files\n  everup status -w            redrawn every second until Ctrl-C\n  everup status --json | jq .\n\nEnds with 3 when something that should run does not, or runs unhealthy."
+)]
 pub(crate) struct Status {
     /// A service: web, web/2, 'web*'; none: all
     #[arg(value_name = "SVC")]
@@ -52,13 +55,20 @@ pub(crate) fn run(args: &Status, context: &Context) -> Result<Exit, Failure> {
 fn outside() -> Result<bool, Failure> {
     let here = here()?;
     let lives_here = registry::list().iter().any(|entry| {
-        entry.state_dir.ancestors().any(|dir| dir.ends_with(".everup") && dir.parent().is_some_and(|folder| here.starts_with(folder)))
+        entry
+            .state_dir
+            .ancestors()
+            .any(|dir| dir.ends_with(".everup") && dir.parent().is_some_and(|folder| here.starts_with(folder)))
     });
     Ok(!lives_here && crate::config::find(&here).is_none())
 }
 
 /// Draws once, or every second in place of what was drawn before.
-fn repeat(args: &Status, context: &Context, draw: impl Fn() -> Result<(String, Exit), Failure>) -> Result<Exit, Failure> {
+fn repeat(
+    args: &Status,
+    context: &Context,
+    draw: impl Fn() -> Result<(String, Exit), Failure>,
+) -> Result<Exit, Failure> {
     loop {
         let (text, exit) = draw()?;
         if !args.watch {
@@ -67,13 +77,29 @@ fn repeat(args: &Status, context: &Context, draw: impl Fn() -> Result<(String, E
         }
         if context.out.stdout.terminal && !context.out.json {
             // Home, each line to its end, and what is left below: no flicker, unlike clearing first.
-            let cleared: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
-            context.out.data(&format!("\x1b[H{cleared}\x1b[J"))?;
+            let rows = terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0));
+            context.out.data(&format!("\x1b[H{}\x1b[J", screen(&text, rows)))?;
         } else {
             context.out.data(&text)?;
         }
         std::thread::park_timeout(REDRAW);
     }
+}
+
+/// The text as it fits on a screen of so many rows, each line cleared to its end.
+fn screen(text: &str, rows: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    // The cursor takes the last row.
+    let room = rows.saturating_sub(1).max(1);
+    let fitting = if lines.len() > room { room.saturating_sub(1) } else { lines.len() };
+    let mut out = String::new();
+    for line in &lines[..fitting] {
+        out.extend([*line, "\x1b[K\n"]);
+    }
+    if fitting < lines.len() {
+        let _ = writeln!(out, "… {} more lines\x1b[K", lines.len() - fitting);
+    }
+    out
 }
 
 fn one_project(args: &Status, project: &Project, context: &Context) -> Result<(String, Exit), Failure> {
@@ -111,7 +137,9 @@ fn one_project(args: &Status, project: &Project, context: &Context) -> Result<(S
 /// Whether the service is among the targets; drops the instances that are not.
 fn keep(service: &mut ServiceStatus, targets: &[Target]) -> bool {
     let of_it: Vec<&Target> = targets.iter().filter(|target| target.service == service.name).collect();
-    service.instances.retain(|instance| of_it.iter().any(|target| target.index.is_none_or(|index| index == instance.index)));
+    service
+        .instances
+        .retain(|instance| of_it.iter().any(|target| target.index.is_none_or(|index| index == instance.index)));
     !of_it.is_empty()
 }
 
@@ -141,9 +169,24 @@ fn everything(context: &Context) -> Result<(String, Exit), Failure> {
         return Ok((format!("{}\n", crate::cli::output::json(&Projects { v: 1, projects: &all })?), Exit::Done));
     }
     if all.is_empty() {
-        return Err(Failure::new(Exit::NoSupervisor, "cannot show anything: no supervisor.yaml here or above, and no project is live")
-            .hint("`everup init` proposes a file, `everup run -- CMD` needs none, `everup demo` shows what there is"));
+        return Err(Failure::new(
+            Exit::NoSupervisor,
+            "cannot show anything: no supervisor.yaml here or above, and no project is live",
+        )
+        .hint("`everup init` proposes a file, `everup run -- CMD` needs none, `everup demo` shows what there is"));
     }
     let exit = if all.iter().any(crate::cli::show::state::project_in_trouble) { Exit::NotHealthy } else { Exit::Done };
     Ok((table::projects(&all, &context.out.stdout), exit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_screen_never_scrolls() {
+        assert_eq!(screen("a\nb\n", 24), "a\x1b[K\nb\x1b[K\n");
+        assert_eq!(screen("a\nb\nc\nd\n", 4), "a\x1b[K\nb\x1b[K\n… 2 more lines\x1b[K\n");
+        assert_eq!(screen("a\nb\nc\n", 4), "a\x1b[K\nb\x1b[K\nc\x1b[K\n");
+    }
 }

@@ -11,7 +11,9 @@ use crate::client::action::Action;
 
 /// Options of `stop`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup stop web             returns once its whole process tree is gone\n  everup stop --all           everup itself stays; `everup down` ends it too\n\nA stopped service stays stopped until `start`, `restart` or `up SVC`; services that need it live on.")]
+#[command(
+    after_help = "Examples:\n  everup stop web             returns once its whole process tree is gone\n  everup stop --all           everup itself stays; `everup down` ends it too\n\nA stopped service stays stopped until `start`, `restart` or `up SVC`; services that need it live on."
+)]
 pub(crate) struct Stop {
     /// Services: web, web/2, 'web*'
     #[arg(value_name = "SVC")]

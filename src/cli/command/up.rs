@@ -1,5 +1,6 @@
 //! `everup up`: make reality match the file.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,9 +36,11 @@ pub(crate) enum LogFormat {
 
 /// Options of `up`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup up                   in the foreground, lines of all services behind their names; Ctrl-C stops in order\n  everup up -d --wait         in the background; returns once everything is ready\n  everup up --dry-run         what would be done\n  everup up web               besides, start web although it was stopped or is not enabled\n\nOn a running project only the difference is applied: what is unchanged keeps its process.")]
+#[command(
+    after_help = "Examples:\n  everup up                   in the foreground, lines of all services behind their names; Ctrl-C stops in order\n  everup up -d --wait         in the background; returns once everything is ready\n  everup up --dry-run         what would be done\n  everup up web               only web and what it needs; on a running project, web too\n\nOn a running project only the difference is applied: what is unchanged keeps its process."
+)]
 pub(crate) struct Up {
-    /// Services to start although they were stopped or are not enabled
+    /// Only these and what they need; on a running project: these too, though they were stopped or are not enabled
     #[arg(value_name = "SVC")]
     services: Vec<String>,
     /// In the background; returns once the supervisor answers
@@ -80,12 +83,16 @@ pub(crate) fn run(args: &Up, context: &Context) -> Result<ExitCode, Failure> {
 
 /// The services named, each of them in the file.
 fn chosen(args: &Up, plan: &Plan) -> Result<Vec<ServiceName>, Failure> {
-    let known = Known::named(plan.project.clone(), plan.services.iter().map(|service| (service.name.clone(), service.instances)));
+    let known = Known::named(
+        plan.project.clone(),
+        plan.services.iter().map(|service| (service.name.clone(), service.instances)),
+    );
     Ok(known.select(&args.services)?.into_iter().map(|target| target.service).collect())
 }
 
 fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) -> Result<ExitCode, Failure> {
-    let link = Link::from_env().ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
+    let link = Link::from_env()
+        .ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
     let (detached, format, out) = (args.detach, args.log_format, context.out);
     let services = console::shown_of(&plan);
     let launch = Launch { plan, mode: Mode::Up { detached }, link, start, surroundings: surroundings() };
@@ -104,7 +111,13 @@ fn become_guardian() -> Result<ExitCode, Failure> {
     Err(Failure::failed(format!("cannot start everup's own parent process: {}", guardian::enter())))
 }
 
-fn reconcile(args: &Up, client: &Client, file: &Path, start: Vec<ServiceName>, context: &Context) -> Result<Exit, Failure> {
+fn reconcile(
+    args: &Up,
+    client: &Client,
+    file: &Path,
+    start: Vec<ServiceName>,
+    context: &Context,
+) -> Result<Exit, Failure> {
     let status = client.status()?;
     if status.config.as_deref().map(Path::new) != Some(file) {
         let other = status.config.as_deref().unwrap_or("a program of `everup run`");
@@ -116,7 +129,10 @@ fn reconcile(args: &Up, client: &Client, file: &Path, start: Vec<ServiceName>, c
         .hint("stop that one first, or give this file a `state_dir` of its own"));
     }
     if !args.dry_run && !args.detach {
-        context.out.talk(&format!("{} runs already (pid {}): applying the difference; `everup logs -f` follows it", status.project, status.pid));
+        context.out.talk(&format!(
+            "{} runs already (pid {}): applying the difference; `everup logs -f` follows it",
+            status.project, status.pid
+        ));
     }
     let actions = vec![Action::Up { config: None, start, dry_run: args.dry_run }];
     let wait = args.wait.filter(|_| !args.dry_run);
@@ -125,11 +141,29 @@ fn reconcile(args: &Up, client: &Client, file: &Path, start: Vec<ServiceName>, c
 
 /// What `up --dry-run` says where nothing runs.
 fn would_start(plan: &Plan, start: &[ServiceName], context: &Context) -> Result<Exit, Failure> {
-    let starts = plan.services.iter().filter(|service| service.enabled || start.contains(&service.name));
-    let changes = starts.map(|service| PlanChange { service: service.name.clone(), what: PlanChangeKind::Added, keys: vec![] }).collect();
+    let wanted = wanted(plan, start);
+    let changes = plan
+        .services
+        .iter()
+        .filter(|service| wanted.contains(&service.name))
+        .map(|service| PlanChange { service: service.name.clone(), what: PlanChangeKind::Added, keys: vec![] })
+        .collect();
     let outcome = Outcome { done: true, changes, ..Outcome::default() };
     crate::cli::command::acting::report(&outcome, true, context)?;
     Ok(Exit::Done)
+}
+
+/// Those named and what they need; none named: all that are enabled and what they need.
+fn wanted(plan: &Plan, start: &[ServiceName]) -> BTreeSet<ServiceName> {
+    let enabled = plan.services.iter().filter(|service| service.enabled).map(|service| service.name.clone());
+    let mut open: Vec<ServiceName> = if start.is_empty() { enabled.collect() } else { start.to_vec() };
+    let mut wanted = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if let Some(service) = plan.service(&name).filter(|_| wanted.insert(name.clone())) {
+            open.extend(service.needs.keys().cloned());
+        }
+    }
+    wanted
 }
 
 fn in_background(args: &Up, project: &Project, plan: &Plan, context: &Context) -> Result<Exit, Failure> {
@@ -139,7 +173,9 @@ fn in_background(args: &Up, project: &Project, plan: &Plan, context: &Context) -
         return carry_out(&client, &Acting { actions, targets: vec![], goal: Goal::Ready, wait: args.wait }, context);
     }
     if context.out.json {
-        context.out.object(&serde_json::json!({"v": 1, "project": plan.project, "pid": pid, "socket": project.socket}))?;
+        context
+            .out
+            .object(&serde_json::json!({"v": 1, "project": plan.project, "pid": pid, "socket": project.socket}))?;
     } else {
         context.out.talk(&format!("{} is up (pid {pid}); `everup status` shows how it is", plan.project));
     }

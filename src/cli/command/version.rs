@@ -22,7 +22,8 @@ struct About {
 
 /// Prints it.
 pub(crate) fn run(_args: &Version, context: &Context) -> Result<Exit, Failure> {
-    let about = About { v: 1, version: env!("CARGO_PKG_VERSION"), os: std::env::consts::OS, arch: std::env::consts::ARCH };
+    let about =
+        About { v: 1, version: env!("CARGO_PKG_VERSION"), os: std::env::consts::OS, arch: std::env::consts::ARCH };
     if context.out.json {
         context.out.object(&about)?;
     } else {

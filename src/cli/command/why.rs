@@ -4,16 +4,18 @@ use clap::Args;
 
 use crate::cli::Context;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::offline;
 use crate::cli::project::locate;
 use crate::cli::select::Known;
 use crate::cli::show::why::blocks;
-use crate::cli::offline;
 use crate::history::query::Reader;
 use crate::model::command::Target;
 
 /// Options of `why`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  everup why web              the latest restarts, newest first\n  everup why web/2 -n 1\n  everup why web --json | jq '.entries[0].evidence'\n\nA cause is certain, likely or a guess; what changed just before is shown as that, never as the reason.")]
+#[command(
+    after_help = "Examples:\n  everup why web              the latest restarts, newest first\n  everup why web/2 -n 1\n  everup why web --json | jq '.entries[0].evidence'\n\nA cause is certain, likely or a guess; what changed just before is shown as that, never as the reason."
+)]
 pub(crate) struct Why {
     /// A service or one instance: web, web/2
     #[arg(value_name = "SVC")]

@@ -14,9 +14,14 @@ const NAME_WIDTH: usize = 12;
 
 /// One line without its end: when (as the caller puts it), who, what, and why.
 pub(crate) fn line(event: &EventRecord, when: &str, paint: Paint) -> String {
-    let who = event.instance.clone().or_else(|| event.service.as_ref().map(ToString::to_string)).unwrap_or_else(|| "-".to_owned());
+    let who = event
+        .instance
+        .clone()
+        .or_else(|| event.service.as_ref().map(ToString::to_string))
+        .unwrap_or_else(|| "-".to_owned());
     let word = paint.text(tone(event.event), &format!("{:<14}", event.event.to_string()));
-    let text = format!("{}  {who:<NAME_WIDTH$}  {word}  {}", paint.text(Tone::Dim, &format!("{when:>9}")), details(event));
+    let text =
+        format!("{}  {who:<NAME_WIDTH$}  {word}  {}", paint.text(Tone::Dim, &format!("{when:>9}")), details(event));
     text.trim_end().to_owned()
 }
 
@@ -59,8 +64,14 @@ pub(crate) fn details(event: &EventRecord) -> String {
 /// What an event means.
 pub(crate) fn tone(word: EventWord) -> Tone {
     match word {
-        EventWord::Ready | EventWord::Healthy | EventWord::Completed | EventWord::Recovered | EventWord::ReloadDone => Tone::Good,
-        EventWord::Unready | EventWord::ProbeFailed | EventWord::Backoff | EventWord::ReloadRolledBack | EventWord::LogLost => Tone::Busy,
+        EventWord::Ready | EventWord::Healthy | EventWord::Completed | EventWord::Recovered | EventWord::ReloadDone => {
+            Tone::Good
+        }
+        EventWord::Unready
+        | EventWord::ProbeFailed
+        | EventWord::Backoff
+        | EventWord::ReloadRolledBack
+        | EventWord::LogLost => Tone::Busy,
         EventWord::Unhealthy | EventWord::Failed | EventWord::CrashLooping | EventWord::ConfigRejected => Tone::Bad,
         EventWord::Starting
         | EventWord::Started
@@ -108,11 +119,34 @@ pub(crate) mod tests {
 
     #[test]
     fn an_event_is_one_line_with_its_cause() {
-        let exit = EventRecord { cause: Some(Cause::Exit), certainty: Some(Certainty::Certain), code: Some(3), ran_ms: Some(2_300), ..event(EventWord::Ended) };
-        let oom = EventRecord { cause: Some(Cause::Oom), certainty: Some(Certainty::Guess), signal: Some(Signal::KILL), ran_ms: Some(61_000), ..event(EventWord::Ended) };
-        let backoff = EventRecord { cause: Some(Cause::Probe), certainty: Some(Certainty::Certain), delay_ms: Some(250), ..event(EventWord::Backoff) };
+        let exit = EventRecord {
+            cause: Some(Cause::Exit),
+            certainty: Some(Certainty::Certain),
+            code: Some(3),
+            ran_ms: Some(2_300),
+            ..event(EventWord::Ended)
+        };
+        let oom = EventRecord {
+            cause: Some(Cause::Oom),
+            certainty: Some(Certainty::Guess),
+            signal: Some(Signal::KILL),
+            ran_ms: Some(61_000),
+            ..event(EventWord::Ended)
+        };
+        let backoff = EventRecord {
+            cause: Some(Cause::Probe),
+            certainty: Some(Certainty::Certain),
+            delay_ms: Some(250),
+            ..event(EventWord::Backoff)
+        };
         let started = EventRecord { pid: Some(48_213), ..event(EventWord::Started) };
-        let whole = EventRecord { service: None, instance: None, run: None, message: Some("a\nb".to_owned()), ..event(EventWord::ConfigApplied) };
+        let whole = EventRecord {
+            service: None,
+            instance: None,
+            run: None,
+            message: Some("a\nb".to_owned()),
+            ..event(EventWord::ConfigApplied)
+        };
         for (event, expected) in [
             (exit, "   3m ago  web           ended           exit code 3, ran 2.3s"),
             (oom, "   3m ago  web           ended           signal KILL, out of memory (a guess), ran 1m1s"),

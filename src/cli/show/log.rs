@@ -20,13 +20,8 @@ pub(crate) struct Prefix {
 impl Prefix {
     /// For lines of these instances; `named` false leaves the names out.
     pub(crate) fn new<'a>(instances: impl Iterator<Item = &'a str>, named: bool, surface: &Surface) -> Self {
-        let mut prefix = Self {
-            width: 0,
-            places: BTreeMap::new(),
-            paint: surface.paint,
-            terminal: surface.terminal,
-            named,
-        };
+        let mut prefix =
+            Self { width: 0, places: BTreeMap::new(), paint: surface.paint, terminal: surface.terminal, named };
         instances.for_each(|name| prefix.learn(name));
         prefix
     }

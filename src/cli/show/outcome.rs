@@ -1,12 +1,13 @@
 //! What became of a request.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::cli::output::{Surface, Tone};
 use crate::cli::time::length;
 use crate::model::command::{Outcome, PlanChangeKind};
 
-/// One line for each service and each difference; remarks are left to [`notes`].
+/// One line for each service and each difference; remarks are said beside it, on stderr.
 pub(crate) fn lines(outcome: &Outcome, dry_run: bool, surface: &Surface) -> String {
     let mut out = String::new();
     for change in &outcome.changes {
@@ -15,7 +16,7 @@ pub(crate) fn lines(outcome: &Outcome, dry_run: bool, surface: &Surface) -> Stri
             continue;
         }
         let keys = if change.keys.is_empty() { String::new() } else { format!(" ({})", change.keys.join(", ")) };
-        out.push_str(&format!("{}  {word}{keys}\n", surface.paint.text(Tone::Strong, change.service.as_str())));
+        let _ = writeln!(out, "{}  {word}{keys}", surface.paint.text(Tone::Strong, change.service.as_str()));
     }
     for service in &outcome.services {
         let gap = service
@@ -23,7 +24,7 @@ pub(crate) fn lines(outcome: &Outcome, dry_run: bool, surface: &Surface) -> Stri
             .map(|ms| format!(", nobody listened for {}", length(Duration::from_millis(ms))))
             .unwrap_or_default();
         let message = if service.message.is_empty() { service.state.to_string() } else { service.message.clone() };
-        out.push_str(&format!("{}  {message}{gap}\n", surface.paint.text(Tone::Strong, &service.name)));
+        let _ = writeln!(out, "{}  {message}{gap}", surface.paint.text(Tone::Strong, &service.name));
     }
     if out.is_empty() && outcome.services.is_empty() {
         out.push_str("nothing to change\n");

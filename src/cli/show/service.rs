@@ -15,11 +15,20 @@ use crate::model::status::{InstanceStatus, ServiceStatus};
 use crate::model::units::{Timestamp, format_duration};
 
 /// Everything known about it, as it stands in the file and as it is; each line ended.
-pub(crate) fn full(service: &ServiceStatus, plan: Option<&ServicePlan>, logs: &Path, now: Timestamp, paint: Paint) -> String {
+pub(crate) fn full(
+    service: &ServiceStatus,
+    plan: Option<&ServicePlan>,
+    logs: &Path,
+    now: Timestamp,
+    paint: Paint,
+) -> String {
     let mut sheet = Sheet { out: String::new(), paint };
     sheet.heading(service);
     if let Some(held) = &service.held {
-        sheet.row("held", &format!("stopped by {}, {}; `everup start {}` releases it", held.by, ago(held.at, now), service.name));
+        sheet.row(
+            "held",
+            &format!("stopped by {}, {}; `everup start {}` releases it", held.by, ago(held.at, now), service.name),
+        );
     }
     if let Some(reason) = &service.reason {
         sheet.row("reason", reason);
@@ -85,7 +94,12 @@ impl Sheet {
 
     fn instance(&mut self, service: &ServiceStatus, instance: &InstanceStatus, now: Timestamp) {
         let (tone, state) = words(service, instance);
-        let _ = writeln!(self.out, "\n{}  {}", self.paint.text(Tone::Strong, &instance.name), self.paint.text(tone, &state));
+        let _ = writeln!(
+            self.out,
+            "\n{}  {}",
+            self.paint.text(Tone::Strong, &instance.name),
+            self.paint.text(tone, &state)
+        );
         if let Some(reason) = instance.reason.as_ref().filter(|_| instance.reason != service.reason) {
             self.row("reason", reason);
         }
@@ -116,7 +130,10 @@ impl Sheet {
         if let Some(end) = &instance.last_end {
             let ran = length(Duration::from_millis(end.ran_ms));
             let certainty = certainty_words(end.certainty);
-            self.row("last end", &format!("run {}: {} ({certainty}) after {ran}, {}", end.run, end_words(end), ago(end.at, now)));
+            self.row(
+                "last end",
+                &format!("run {}: {} ({certainty}) after {ran}, {}", end.run, end_words(end), ago(end.at, now)),
+            );
         }
     }
 
@@ -190,7 +207,10 @@ fn probe_words(probe: &ProbePlan) -> String {
         ProbeKind::Log(pattern) => format!("a line that matches {pattern}"),
     };
     let (interval, timeout) = (format_duration(probe.interval), format_duration(probe.timeout));
-    format!("{what}, every {interval}, at most {timeout}, {} in a row count", counted(probe.failures, "failure", "failures"))
+    format!(
+        "{what}, every {interval}, at most {timeout}, {} in a row count",
+        counted(probe.failures, "failure", "failures")
+    )
 }
 
 #[cfg(test)]

@@ -44,7 +44,10 @@ fn settled(state: State, healthy: Option<bool>, ready: bool, kind: ServiceKind) 
 pub(crate) fn words(service: &ServiceStatus, instance: &InstanceStatus) -> (Tone, String) {
     let mut text = match (instance.state, instance.next_attempt_in_ms) {
         (State::Backoff, Some(ms)) => {
-            format!("backoff {}", length(std::time::Duration::from_millis(if ms >= 10_000 { ms / 1_000 * 1_000 } else { ms })))
+            format!(
+                "backoff {}",
+                length(std::time::Duration::from_millis(if ms >= 10_000 { ms / 1_000 * 1_000 } else { ms }))
+            )
         }
         (State::Exited, _) if service.kind == ServiceKind::Task && instance.ready => "completed".to_owned(),
         (state, _) => state.to_string(),

@@ -16,13 +16,14 @@ pub(crate) fn services<'a>(
 ) -> String {
     let mut table = Table::new(vec![
         Column::text("NAME", 9, 8),
-        Column::text("STATE", 8, 12),
+        Column::text("STATE", 8, 20),
         Column::number("UPTIME", 6),
         Column::number("RESTARTS", 5),
         Column::number("CPU", 3),
         Column::number("MEMORY", 4),
         Column::number("PID", 2),
-        Column::text("WHY", 7, 10),
+        // Rather than this one the least important figures go.
+        Column::text("WHY", 7, 24),
     ]);
     for service in services {
         for instance in &service.instances {
