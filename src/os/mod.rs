@@ -2,12 +2,22 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod dirs;
 pub mod environment;
+pub mod host;
 pub mod limits;
+pub mod lock;
+pub mod notify;
+pub mod oom;
 pub mod pipe;
 mod procfs;
+pub mod program;
 pub mod reap;
 pub mod seqpacket;
 pub mod signals;
+pub mod socket;
 pub mod spawn;
+pub mod terminal;
 pub mod tree;
+pub mod usage;
+pub mod users;
