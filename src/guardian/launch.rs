@@ -2,29 +2,29 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::guardian::link::FD_VARIABLE;
 use crate::guardian::protocol::{StdioSpec, Token};
 use crate::guardian::runs::Run;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
 use crate::guardian::{ROLE_ENGINE, ROLE_VARIABLE};
-use crate::model::names::Pid;
 use crate::model::service::SpawnStage;
 use crate::os::pipe;
-use crate::os::spawn::{Session, SpawnFailure, SpawnSpec, Spawner, Stdio, Wiring};
+use crate::os::spawn::{Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
 
 /// Starts the engine: this very program with the same arguments, speaking to us over `socket`.
-pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Pid, SpawnFailure> {
+pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Spawning, SpawnFailure> {
     let number = socket.as_raw_fd().to_string();
     let own = [(ROLE_VARIABLE, ROLE_ENGINE), (FD_VARIABLE, number.as_str())];
-    let env = std::env::vars_os().chain(own.map(|(key, value)| (key.into(), value.into())));
+    let inherited = std::env::vars_os().filter(|(key, _)| own.iter().all(|(ours, _)| key.as_encoded_bytes() != ours.as_bytes()));
+    let env = inherited.chain(own.map(|(key, value)| (key.into(), value.into())));
     let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new("."))?;
     spec.session = Session::Keep;
     spawner.spawn(&spec, &Wiring { stdio: [Stdio::Inherit; 3], keep: Some(socket) }, None)
 }
 
-/// Makes one process for the engine; also the path of its control group. Our ends of its pipes are in the run.
+/// Makes one process for the engine, on its way to its program.
 pub(super) fn run(
     spawner: &mut Spawner,
     trees: &Trees,
@@ -33,7 +33,7 @@ pub(super) fn run(
     mut spec: SpawnSpec,
     stdio: [StdioSpec; 3],
     passed: Vec<OwnedFd>,
-) -> Result<(Run, Option<PathBuf>), SpawnFailure> {
+) -> Result<Run, SpawnFailure> {
     // Neither text holds a NUL byte, so it is always taken.
     let _ = spec.env.push(&[TOKEN_VARIABLE.as_bytes(), b"=", trees.token_value(token).as_bytes()]);
     let streams = Streams::new(stdio, passed)
@@ -41,10 +41,10 @@ pub(super) fn run(
     let wiring = streams.wiring();
 
     let born = trees.groups.as_ref().ok().and_then(|groups| Some((groups, groups.make(label, token.0).ok()?)));
-    let (pid, group) = match born {
+    let (spawning, group) = match born {
         None => (spawner.spawn(&spec, &wiring, None)?, None),
         Some((groups, (group, folder))) => match spawner.spawn(&spec, &wiring, Some(folder.as_fd())) {
-            Ok(pid) => (pid, Some(group)),
+            Ok(spawning) => (spawning, Some(group)),
             Err(failure) => {
                 groups.remove(&group);
                 match failure.stage {
@@ -55,17 +55,7 @@ pub(super) fn run(
             }
         },
     };
-    let path = group.as_ref().and_then(|group| trees.groups.as_ref().ok().map(|groups| groups.path_of(group)));
-    let run = Run {
-        main: Some(pid),
-        session: pid,
-        group,
-        pipes: streams.ours,
-        ending: None,
-        gone: false,
-        forgotten: false,
-    };
-    Ok((run, path))
+    Ok(Run::new(spawning, group, streams.ours))
 }
 
 /// A child's three streams on their way: both ends of its pipes, and what each stream becomes.

@@ -15,10 +15,13 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
+
 use crate::guardian::post::Post;
 use crate::guardian::runs::Runs;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
 use crate::guardian::turn::Guardian;
+use crate::model::names::Pid;
 use crate::os::signals::Signals;
 use crate::os::spawn::{SpawnFailure, Spawner};
 use crate::os::{clock, environment, limits, seqpacket, tree};
@@ -93,18 +96,26 @@ fn work() -> Result<u8, GuardianError> {
     let mut spawner = Spawner::new().map_err(GuardianError::Prepare)?;
     // Two descriptors a service go beyond the usual soft limit soon; if it cannot be raised, spawns say so in time.
     let _ = limits::raise_open_files();
-    let trees = Trees::new(&above, clock::monotonic_us());
+    let foreign = tree::children(Pid(std::process::id().cast_signed()));
     let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
-    let engine = launch::engine(&mut spawner, theirs.as_fd()).map_err(GuardianError::Engine)?;
+    let mut engine = launch::engine(&mut spawner, theirs.as_fd()).map_err(GuardianError::Engine)?;
     drop(theirs);
+    // While the engine starts.
+    let trees = Trees::new(&above, clock::monotonic_us(), foreign);
+    engine.wait().map_err(GuardianError::Engine)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|errno| GuardianError::Prepare(errno.into()))?;
     let mut guardian = Guardian {
         spawner,
         trees,
         signals,
         post: Post::new(ours),
-        engine: Some(engine),
+        engine: Some(engine.pid),
         runs: Runs::default(),
+        epoll,
         leaving: None,
     };
     guardian.serve().map_err(GuardianError::Wait)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,15 @@ use std::os::fd::OwnedFd;
 use crate::guardian::protocol::Token;
 use crate::model::names::Pid;
 use crate::os::cgroup::Group;
+use crate::os::spawn::Spawning;
 
 /// One process asked for, and its tree.
 #[derive(Debug)]
 pub(super) struct Run {
+    /// Until it is decided whether it executes its program.
+    pub(super) spawning: Option<Spawning>,
+    /// It did not; the engine has been told.
+    pub(super) failed: bool,
     /// The main process, until it is reaped: as long as it is here, its number cannot be another's.
     pub(super) main: Option<Pid>,
     /// The session it started with (its own number), which what it leaves behind still bears.
@@ -24,6 +29,23 @@ pub(super) struct Run {
     pub(super) gone: bool,
     /// The engine has written it down.
     pub(super) forgotten: bool,
+}
+
+impl Run {
+    /// A process on its way to its program.
+    pub(super) fn new(spawning: Spawning, group: Option<Group>, pipes: Vec<OwnedFd>) -> Self {
+        Self {
+            main: Some(spawning.pid),
+            session: spawning.pid,
+            spawning: Some(spawning),
+            failed: false,
+            group,
+            pipes,
+            ending: None,
+            gone: false,
+            forgotten: false,
+        }
+    }
 }
 
 /// A tree being killed again and again until it is empty.
@@ -136,6 +158,8 @@ mod tests {
 
     fn run(pid: i32) -> Run {
         Run {
+            spawning: None,
+            failed: false,
             main: Some(Pid(pid)),
             session: Pid(pid),
             group: None,

@@ -24,14 +24,14 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    /// Looks at what there is before the first child; `above` is our own [`TOKEN_VARIABLE`], `now` any number that no
-    /// earlier process of our pid had.
-    pub(super) fn new(above: &str, now: u64) -> Self {
+    /// `above` is our own [`TOKEN_VARIABLE`], `now` any number that no earlier process of our pid had, `foreign` the
+    /// children we had before the first of ours.
+    pub(super) fn new(above: &str, now: u64, foreign: Vec<Pid>) -> Self {
         let own = Pid(std::process::id().cast_signed());
         Self {
-            groups: Groups::create(),
+            groups: groups(),
             own,
-            foreign: tree::children(own),
+            foreign,
             mark: format!("{own}-{now}."),
             above: if above.is_empty() { String::new() } else { format!("{above} ") },
         }
@@ -127,4 +127,13 @@ impl Trees {
         let words = tree::variable(pid, TOKEN_VARIABLE)?;
         words.split(' ').find_map(|word| word.strip_prefix(&self.mark)?.parse().ok()).map(Token)
     }
+}
+
+/// The place for the runs' control groups.
+fn groups() -> Result<Groups, NoCgroup> {
+    #[cfg(test)]
+    if std::env::var_os("EVERUP_TEST_SWEEP").is_some() {
+        return Err(NoCgroup("cannot use control groups: this test does without".to_owned()));
+    }
+    Groups::create()
 }

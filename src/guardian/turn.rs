@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::guardian::launch;
 use crate::guardian::post::Post;
@@ -15,9 +15,12 @@ use crate::model::service::End;
 use crate::os::clock;
 use crate::os::reap::{self, Reaped};
 use crate::os::signals::Signals;
-use crate::os::spawn::Spawner;
+use crate::os::spawn::{SpawnFailure, Spawner};
 use crate::os::tree::Process;
 
+/// What the loop's events are about; all others are about the process with that token.
+const SIGNALS: u64 = u64::MAX;
+const POST: u64 = u64::MAX - 1;
 /// How many messages are taken before children are looked at again.
 const MESSAGES_A_TURN: usize = 32;
 /// How often trees are looked at that live on after their main process, in milliseconds. Usually the end of their last
@@ -39,6 +42,7 @@ pub(super) struct Guardian {
     pub(super) post: Post,
     pub(super) engine: Option<Pid>,
     pub(super) runs: Runs,
+    pub(super) epoll: Epoll,
     pub(super) leaving: Option<Leaving>,
 }
 
@@ -58,9 +62,8 @@ pub(super) struct Leaving {
 impl Guardian {
     /// Works until everything is over; the exit code of everup.
     pub(super) fn serve(&mut self) -> io::Result<u8> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&self.signals, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
-        epoll.add(&self.post, EpollEvent::new(EpollFlags::EPOLLIN, 1))?;
+        self.epoll.add(&self.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        self.epoll.add(&self.post, EpollEvent::new(EpollFlags::EPOLLIN, POST))?;
         let mut asked_for_room = false;
         let mut listening = true;
         let hello = Capabilities {
@@ -74,10 +77,14 @@ impl Guardian {
         loop {
             let wait = self.next_due().map(|due| due.saturating_sub(now_ms()));
             let timeout = wait.map_or(EpollTimeout::NONE, |ms| EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX));
-            let mut events = [EpollEvent::empty(); 2];
-            match epoll.wait(&mut events, timeout) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            let mut events = [EpollEvent::empty(); 64];
+            let happened = match self.epoll.wait(&mut events, timeout) {
+                Ok(count) => events.get(..count).unwrap_or_default(),
+                Err(nix::errno::Errno::EINTR) => &[],
                 Err(errno) => return Err(errno.into()),
+            };
+            for event in happened.iter().filter(|event| ![SIGNALS, POST].contains(&event.data())) {
+                self.decide_spawn(Token(event.data()));
             }
             self.hear_signals()?;
             self.reap();
@@ -89,12 +96,12 @@ impl Guardian {
             let now = now_ms();
             if !self.post.is_open() && listening {
                 listening = false;
-                epoll.delete(&self.post)?;
+                self.epoll.delete(&self.post)?;
                 self.lose_engine(now);
             } else if listening && self.post.is_waiting() != asked_for_room {
                 asked_for_room = !asked_for_room;
                 let interest = if asked_for_room { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
-                epoll.modify(&self.post, &mut EpollEvent::new(interest, 1))?;
+                self.epoll.modify(&self.post, &mut EpollEvent::new(interest, POST))?;
             }
             self.kill_again(now);
             if let Some(code) = self.leave(now) {
@@ -129,6 +136,11 @@ impl Guardian {
         }
         let lingering = if others { self.runs.lingering() } else { Vec::new() };
         for (token, reaped) in ended {
+            self.decide_spawn(token);
+            if self.runs.get(token).is_some_and(|run| run.failed) {
+                self.gone(token);
+                continue;
+            }
             let tree_empty = self.is_tree_empty(token);
             let Reaped { end, cpu_us, max_rss, .. } = reaped;
             self.post.send(FromGuardian::Ended { token, end, tree_empty, cpu_us, max_rss }, &[]);
@@ -138,6 +150,29 @@ impl Guardian {
         }
         for token in lingering {
             self.look_after(token);
+        }
+    }
+
+    /// Tells whether a process has come to its program, as soon as that is decided.
+    fn decide_spawn(&mut self, token: Token) {
+        let Some(run) = self.runs.get_mut(token) else { return };
+        let Some(outcome) = run.spawning.as_mut().and_then(|spawning| spawning.outcome()) else { return };
+        run.spawning = None;
+        match outcome {
+            Ok(()) => {
+                let cgroup = match (&self.trees.groups, &run.group) {
+                    (Ok(groups), Some(group)) => Some(groups.path_of(group)),
+                    _ => None,
+                };
+                self.post.send(FromGuardian::Spawned { token, pid: run.session, cgroup }, &run.pipes);
+            }
+            Err(SpawnFailure { stage, errno }) => {
+                // Its zombie is yet to be reaped; nobody will ask about it any more.
+                run.failed = true;
+                run.forgotten = true;
+                run.pipes = Vec::new();
+                self.post.send(FromGuardian::Failed { token, stage, errno }, &[]);
+            }
         }
     }
 
@@ -166,18 +201,18 @@ impl Guardian {
         match message {
             ToGuardian::Spawn { token, label, spec, stdio } => {
                 let made = launch::run(&mut self.spawner, &self.trees, token, &label, spec, stdio, fds);
-                match made {
-                    Ok((run, cgroup)) => {
-                        if let Some(pid) = run.main {
-                            self.post.send(FromGuardian::Spawned { token, pid, cgroup }, &run.pipes);
+                let failure = match made {
+                    Ok(run) => {
+                        // Should the kernel refuse to watch it, its end still tells what became of it.
+                        if let Some(spawning) = &run.spawning {
+                            let _ = self.epoll.add(spawning, EpollEvent::new(EpollFlags::EPOLLIN, token.0));
                         }
                         self.runs.insert(token, run);
+                        return;
                     }
-                    Err(failure) => {
-                        let news = FromGuardian::Failed { token, stage: failure.stage, errno: failure.errno };
-                        self.post.send(news, &[]);
-                    }
-                }
+                    Err(failure) => failure,
+                };
+                self.post.send(FromGuardian::Failed { token, stage: failure.stage, errno: failure.errno }, &[]);
             }
             ToGuardian::Signal { token, signal, tree } => self.signal(token, signal, tree),
             ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),

@@ -1,17 +1,16 @@
 //! The child's way from clone to execve.
 //!
-//! It may run in the parent's own memory (the parent sleeps meanwhile): nothing here allocates, locks, panics or
-//! returns, and every step is a bare system call. errno is the parent thread's own; the parent does not read it.
+//! It runs in a copy of a process that may have had other threads and held locks: nothing here allocates, locks,
+//! panics or returns, and every step is a bare system call.
 #![expect(unsafe_code, reason = "system calls between clone and execve, where std must not be used")]
 
 use std::ffi::{c_char, c_long};
 use std::ptr;
 
 use crate::model::service::SpawnStage;
-use crate::os::spawn::spec::Session;
+use crate::os::spawn::spec::{Session, SpawnFailure};
 
-/// Everything the child needs, prepared before the clone. The pointers outlive the child's use of them because the
-/// parent does not run on before the child has executed its program or ended.
+/// Everything the child needs, prepared before the clone: its copy stays as it is, whatever the parent does next.
 pub(super) struct Orders {
     pub(super) program: *const c_char,
     pub(super) argv: *const *const c_char,
@@ -32,18 +31,35 @@ pub(super) struct Orders {
     pub(super) reset: u64,
     /// The `cgroup.procs` to join by hand, where clone could not.
     pub(super) join: Option<i32>,
-    /// Where a failure is told.
-    pub(super) report: *mut Report,
+    /// The pipe where a failure is told, as [`report`] encodes it; execve closes it.
+    pub(super) report: i32,
 }
 
-/// The failure of a child, in memory that both sides see.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct Report {
-    /// 0: none.
-    pub(super) errno: i32,
-    /// At which step.
-    pub(super) stage: SpawnStage,
+/// How many bytes a report has.
+pub(super) const REPORT: usize = 5;
+
+/// The steps that can fail here, by the number that stands for them in a report.
+const STAGES: [SpawnStage; 8] = [
+    SpawnStage::Cgroup, SpawnStage::Session, SpawnStage::Limits, SpawnStage::Nice, SpawnStage::Cwd, SpawnStage::Fds,
+    SpawnStage::Credentials, SpawnStage::Exec,
+];
+
+/// A failure as bytes: the step, then the error number.
+fn report(stage: SpawnStage, errno: i32) -> [u8; REPORT] {
+    let mut number = 0;
+    for (index, known) in (0_u8..).zip(STAGES) {
+        if known == stage {
+            number = index;
+        }
+    }
+    let [a, b, c, d] = errno.to_ne_bytes();
+    [number, a, b, c, d]
+}
+
+/// The failure that a report tells.
+pub(super) fn read_report([number, a, b, c, d]: [u8; REPORT]) -> SpawnFailure {
+    let stage = STAGES.get(usize::from(number)).copied().unwrap_or(SpawnStage::Exec);
+    SpawnFailure { stage, errno: i32::from_ne_bytes([a, b, c, d]) }
 }
 
 macro_rules! call {
@@ -55,14 +71,11 @@ macro_rules! call {
 
 /// Carries the orders out and executes the program; on failure reports and exits.
 ///
-/// # Safety
-/// Only in a child whose parent is suspended until it executes or exits, with valid `Orders`.
-pub(super) unsafe extern "C" fn run(orders: *const Orders) -> ! {
-    // SAFETY: the caller vouches for the orders.
-    let orders = unsafe { &*orders };
+/// Only in a child: it never comes back.
+pub(super) fn run(orders: &Orders) -> ! {
     let (stage, errno) = carry_out(orders);
-    // SAFETY: the report is mapped for both sides for as long as the spawner lives.
-    unsafe { ptr::write_volatile(orders.report, Report { errno, stage }) };
+    let bytes = report(stage, errno);
+    call!(SYS_write, orders.report, bytes.as_ptr(), bytes.len());
     loop {
         call!(SYS_exit_group, 127);
     }

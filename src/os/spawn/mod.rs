@@ -1,24 +1,27 @@
-//! Makes processes: clone3 into our own memory, the child's set-up, execve; a failure comes back with its stage.
-#![expect(unsafe_code, reason = "clone, and the memory that parent and child share")]
+//! Makes processes: clone3, the child's set-up, execve; a failure comes back with its stage.
+//!
+//! Nobody waits for the child: that it executes its program is told later, by the end of a pipe. Waiting, as
+//! posix_spawn(3) does, would start a hundred programs one after the other instead of on all processors.
+#![expect(unsafe_code, reason = "clone, and descriptors fresh from the kernel")]
 
 mod child;
-mod clone;
 mod spec;
 
-use std::io;
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr::{self, NonNull};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::Mode;
+use nix::unistd::pipe2;
 
 use crate::model::names::Pid;
 use crate::model::service::SpawnStage;
 use crate::os::limits;
-use crate::os::spawn::child::{Orders, Report};
+use crate::os::spawn::child::Orders;
 pub use crate::os::spawn::spec::{Credentials, Limits, Session, SpawnFailure, SpawnSpec, Strings};
 
 /// What becomes one of the child's stdin, stdout and stderr.
@@ -41,14 +44,51 @@ pub struct Wiring<'a> {
     pub keep: Option<BorrowedFd<'a>>,
 }
 
-/// Size of the shared area: one page for the report, one that catches an overflow, the rest is the child's stack.
-const AREA: usize = 128 * 1024;
+/// A process on its way to its program.
+#[derive(Debug)]
+pub struct Spawning {
+    /// It; our child from now on, whatever becomes of it.
+    pub pid: Pid,
+    /// Readable once it executes its program or has failed to.
+    report: File,
+}
 
-/// Makes processes one after the other. Keeps a stack for them, `/dev/null`, and what children get back of ours.
+impl Spawning {
+    /// What became of it; none: not yet decided. A process that failed still has to be reaped.
+    pub fn outcome(&mut self) -> Option<Result<(), SpawnFailure>> {
+        let mut bytes = [0; child::REPORT];
+        match self.report.read(&mut bytes) {
+            Ok(length) if length == bytes.len() => Some(Err(child::read_report(bytes))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => None,
+            // The end of the pipe: execve closed it. (Or a signal ended the child before; its end then tells.)
+            Ok(_) | Err(_) => Some(Ok(())),
+        }
+    }
+
+    /// Waits until it is decided whether it executes its program.
+    ///
+    /// # Errors
+    /// The stage that failed. The process still has to be reaped.
+    pub fn wait(&mut self) -> Result<(), SpawnFailure> {
+        loop {
+            if let Some(outcome) = self.outcome() {
+                return outcome;
+            }
+            // Whatever poll says, the outcome is asked for again.
+            let _ = poll(&mut [PollFd::new(self.report.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+        }
+    }
+}
+
+impl AsFd for Spawning {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+}
+
+/// Makes processes one after the other. Keeps `/dev/null` for them, and what they get back of ours.
 #[derive(Debug)]
 pub struct Spawner {
-    area: NonNull<u8>,
-    page: usize,
     null: OwnedFd,
     /// Bit n-1: signal n is ignored here, and must not be there.
     ignored: u64,
@@ -62,22 +102,9 @@ impl Spawner {
     /// Prepares to make processes. Children get the limit of open files that holds now, even if ours is raised later.
     ///
     /// # Errors
-    /// When memory or `/dev/null` cannot be had.
+    /// When `/dev/null` cannot be opened.
     pub fn new() -> io::Result<Self> {
-        let length = NonZeroUsize::new(AREA).ok_or(io::ErrorKind::InvalidInput)?;
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice. Shared, so that a child with a copy of our
-        // memory can still report into it.
-        let area = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }?.cast::<u8>();
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?
-            .and_then(|size| usize::try_from(size).ok())
-            .filter(|size| *size <= AREA / 4)
-            .unwrap_or(4096);
-        // SAFETY: the second page of the mapping, which nobody uses yet.
-        unsafe { mprotect(area.add(page).cast(), page, ProtFlags::PROT_NONE) }?;
         Ok(Self {
-            area,
-            page,
             null: open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?,
             ignored: ignored_signals(),
             open_files: limits::open_files().ok(),
@@ -85,30 +112,32 @@ impl Spawner {
         })
     }
 
-    /// Makes a process, born in `cgroup` (a descriptor of the group's folder) if one is given, and returns once it
-    /// executes its program.
+    /// Makes a process, born in `cgroup` (a descriptor of the group's folder) if one is given. It is on its way then;
+    /// whether it comes to execute its program, [`Spawning`] tells.
     ///
     /// # Errors
-    /// The stage that failed; nothing is left of the process then, not even a zombie.
+    /// Stage `files`, `fork` or `cgroup`: there is no process.
     pub fn spawn(
         &mut self,
         spec: &SpawnSpec,
         wiring: &Wiring<'_>,
         cgroup: Option<BorrowedFd<'_>>,
-    ) -> Result<Pid, SpawnFailure> {
+    ) -> Result<Spawning, SpawnFailure> {
         let failed = |stage| move |error: io::Error| SpawnFailure { stage, errno: error.raw_os_error().unwrap_or(0) };
+        let files = |errno: nix::Error| SpawnFailure { stage: SpawnStage::Files, errno: errno as i32 };
         let (argv, envp) = (spec.argv.pointers(), spec.env.pointers());
-        // Held until the child has executed: replacements for descriptors that stand in each other's way.
+        // Held until the child has its copies: replacements for descriptors that stand in each other's way.
         let mut moved = Vec::new();
         let mut stdio = [None; 3];
         for (slot, wish) in stdio.iter_mut().zip(wiring.stdio) {
             *slot = match wish {
                 Stdio::Inherit => None,
                 Stdio::Null => Some(self.null.as_raw_fd()),
-                Stdio::Fd(fd) => Some(above_stdio(fd, &mut moved).map_err(failed(SpawnStage::Fds))?),
+                Stdio::Fd(fd) => Some(above_stdio(fd, &mut moved).map_err(failed(SpawnStage::Files))?),
             };
         }
-        let report = self.area.cast::<Report>();
+        let (report, told) = pipe2(OFlag::O_CLOEXEC).map_err(files)?;
+        fcntl(&report, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(files)?;
         let mut orders = Orders {
             program: spec.program.as_ptr(),
             argv: argv.as_ptr(),
@@ -123,44 +152,38 @@ impl Spawner {
             credentials: spec.credentials.as_ref().map(|c| (c.uid, c.gid, c.groups.as_ptr(), c.groups.len())),
             reset: self.ignored,
             join: None,
-            report: report.as_ptr(),
+            report: told.as_raw_fd(),
         };
-        // SAFETY: the first page of our own mapping; no child is under way.
-        unsafe { ptr::write_volatile(report.as_ptr(), Report { errno: 0, stage: SpawnStage::Fork }) };
-
-        let pid = {
-            let _blocked = Blocked::all().map_err(failed(SpawnStage::Fork))?;
-            self.make(&mut orders, cgroup)?
-        };
-        // SAFETY: the child has executed or ended, so nobody else writes.
-        let report = unsafe { ptr::read_volatile(report.as_ptr()) };
-        if report.errno == 0 {
-            return Ok(Pid(pid));
-        }
-        // It is our own child and about to end, so this neither waits long nor takes another's status.
-        let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
-        Err(SpawnFailure { stage: report.stage, errno: report.errno })
+        let _blocked = Blocked::all().map_err(failed(SpawnStage::Fork))?;
+        let pid = self.make(&mut orders, cgroup)?;
+        Ok(Spawning { pid: Pid(pid), report: File::from(report) })
     }
 
     fn make(&mut self, orders: &mut Orders, cgroup: Option<BorrowedFd<'_>>) -> Result<i32, SpawnFailure> {
-        let fork = |error: &io::Error| SpawnFailure { stage: SpawnStage::Fork, errno: error.raw_os_error().unwrap_or(0) };
         if !self.plain {
-            let guard = 2 * self.page;
-            // SAFETY: behind the report and the guard page the area is the child's; `run` keeps to its promise; signals
-            // are blocked by the caller.
-            let made = unsafe {
-                let stack = self.area.add(guard).as_ptr();
-                clone::into_our_memory(child::run, orders, stack, AREA - guard, cgroup.map(|fd| fd.as_raw_fd()))
+            let mut arguments = CloneArguments {
+                flags: CLONE_CLEAR_SIGHAND,
+                exit_signal: libc::SIGCHLD as u64,
+                ..CloneArguments::default()
             };
-            match made {
-                Ok(pid) => return Ok(pid),
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::ENOSYS | libc::EINVAL | libc::EPERM) => {}
-                    Some(errno @ (libc::EACCES | libc::EBUSY | libc::EOPNOTSUPP | libc::ENODEV | libc::ENOENT | libc::EBADF)) => {
-                        return Err(SpawnFailure { stage: SpawnStage::Cgroup, errno });
-                    }
-                    _ => return Err(fork(&error)),
-                },
+            if let Some(folder) = cgroup {
+                arguments.flags |= CLONE_INTO_CGROUP;
+                arguments.cgroup = folder.as_raw_fd() as u64;
+            }
+            let size = size_of::<CloneArguments>();
+            // SAFETY: without CLONE_VM the child has a copy of all our memory, this stack included; it leaves this
+            // function only by executing or exiting.
+            match unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&arguments), size) } {
+                0 => child::run(orders),
+                pid if pid > 0 => return Ok(i32::try_from(pid).unwrap_or(i32::MAX)),
+                _ => {}
+            }
+            match io::Error::last_os_error().raw_os_error().unwrap_or(0) {
+                libc::ENOSYS | libc::EINVAL | libc::EPERM => {}
+                errno @ (libc::EACCES | libc::EBUSY | libc::EOPNOTSUPP | libc::ENODEV | libc::ENOENT | libc::EBADF) => {
+                    return Err(SpawnFailure { stage: SpawnStage::Cgroup, errno });
+                }
+                errno => return Err(SpawnFailure { stage: SpawnStage::Fork, errno }),
             }
         }
         let procs = match cgroup {
@@ -171,12 +194,20 @@ impl Spawner {
             None => None,
         };
         orders.join = procs.as_ref().map(AsRawFd::as_raw_fd);
-        // The child has handlers of its own to reset, which clone3 does by itself.
+        // The child has our handlers too, which clone3 leaves behind by itself.
         orders.reset = u64::MAX;
-        // SAFETY: `run` keeps to its promise; signals are blocked by the caller.
-        let pid = unsafe { clone::into_a_copy(child::run, orders) }.map_err(|error| fork(&error))?;
+        // SAFETY: a fork(2), without the library's own preparations, which the child does not need; it leaves this
+        // function only by executing or exiting.
+        let pid = match unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } {
+            0 => child::run(orders),
+            pid if pid > 0 => pid,
+            _ => {
+                let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+                return Err(SpawnFailure { stage: SpawnStage::Fork, errno });
+            }
+        };
         self.plain = true;
-        Ok(pid)
+        Ok(i32::try_from(pid).unwrap_or(i32::MAX))
     }
 
     fn limits(&self, wanted: &Limits) -> [Option<(u32, libc::rlimit64)>; 3] {
@@ -189,12 +220,25 @@ impl Spawner {
     }
 }
 
-impl Drop for Spawner {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping, and no child uses it between two spawns.
-        let _ = unsafe { munmap(self.area.cast(), AREA) };
-    }
+/// `struct clone_args` of the kernel, up to `cgroup` (Linux 5.7).
+#[repr(C, align(8))]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
 }
+
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// `fd`, or a copy above 2 kept in `moved`, so that wiring one of the three never overwrites the source of another.
 fn above_stdio(fd: BorrowedFd<'_>, moved: &mut Vec<OwnedFd>) -> io::Result<i32> {
@@ -203,7 +247,7 @@ fn above_stdio(fd: BorrowedFd<'_>, moved: &mut Vec<OwnedFd>) -> io::Result<i32> 
     }
     let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
     // SAFETY: fcntl has just made it, and nobody else knows it.
-    let copy = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(copy) };
+    let copy = unsafe { OwnedFd::from_raw_fd(copy) };
     let number = copy.as_fd().as_raw_fd();
     moved.push(copy);
     Ok(number)
