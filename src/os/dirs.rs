@@ -92,3 +92,81 @@ fn write_gitignore(dir: &Path) -> io::Result<()> {
     let path = dir.join(".gitignore");
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(b"*\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_folder_is_made_with_all_that_belongs_to_it() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b/.everup");
+        prepare(&dir).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.join(".gitignore")).unwrap(), "*\n");
+        for made in [root.path().join("a"), dir.clone(), dir.join("logs")] {
+            assert_eq!(mode(&made), 0o700, "{made:?}");
+        }
+        std::fs::write(dir.join(".gitignore"), "logs\n").unwrap();
+        prepare(&dir).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(dir.join(".gitignore")).unwrap(),
+            "logs\n",
+            "ours to make, theirs to change"
+        );
+    }
+
+    #[test]
+    fn an_open_folder_is_closed_and_keeps_what_is_in_it() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("state");
+        std::fs::create_dir_all(dir.join("logs")).unwrap();
+        std::fs::write(dir.join("logs/web.out.log"), "x").unwrap();
+        for open in [&dir, &dir.join("logs")] {
+            std::fs::set_permissions(open, PermissionsExt::from_mode(0o777)).unwrap();
+        }
+        prepare(&dir).unwrap();
+        assert_eq!((mode(&dir), mode(&dir.join("logs"))), (0o700, 0o700));
+        assert!(dir.join("logs/web.out.log").exists());
+    }
+
+    #[test]
+    fn links_and_files_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        std::fs::create_dir(at("real")).unwrap();
+        std::fs::set_permissions(at("real"), PermissionsExt::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink(at("real"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("nowhere"), at("dangling")).unwrap();
+        std::fs::write(at("file"), "precious").unwrap();
+        for name in ["link", "dangling", "file"] {
+            let error = prepare(&at(name)).unwrap_err();
+            assert!(matches!(error, DirError::NoFolder { .. }), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        assert_eq!(mode(&at("real")), 0o755);
+        assert!(!at("nowhere").exists() && std::fs::read_dir(at("real")).unwrap().count() == 0);
+        std::fs::create_dir(at("state")).unwrap();
+        std::os::unix::fs::symlink(at("real"), at("state/logs")).unwrap();
+        assert!(matches!(prepare(&at("state")).unwrap_err(), DirError::NoFolder { path } if path == at("state/logs")));
+        assert!(matches!(prepare(&at("file/below")).unwrap_err(), DirError::System { .. }));
+    }
+
+    #[test]
+    fn anothers_folder_is_only_for_root() {
+        // Root owns the root folder: others find it foreign, and for root itself there is nothing to find.
+        let own = nix::unistd::geteuid();
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        if own.is_root() {
+            let root = tempfile::tempdir().unwrap();
+            std::os::unix::fs::chown(root.path(), Some(12_345), None).unwrap();
+            prepare(root.path()).unwrap();
+        } else {
+            let refused = open_private(Path::new("/"), open("/", flags, Mode::empty())).unwrap_err();
+            assert!(matches!(refused, DirError::Foreign { owner: 0, .. }), "{refused}");
+        }
+    }
+}

@@ -65,3 +65,33 @@ fn pressure_of(load: f64, cpus: usize) -> f32 {
 fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_memory_and_a_name() {
+        let host = host();
+        assert!(host.cpus >= 1 && host.memory_bytes > 1 << 20, "{host:?}");
+        assert!(host.available_bytes <= host.memory_bytes, "{host:?}");
+        assert!(host.kernel.contains('.') && !host.system.is_empty(), "{host:?}");
+        assert!(cpu_pressure().is_some_and(|percent| (0.0..=100.0).contains(&percent)));
+    }
+
+    #[test]
+    fn pressure_is_read_from_the_line_of_some() {
+        let text = "full avg10=9.00 avg60=1.00 avg300=1.00 total=1\nsome avg10=70.15 avg60=47.39 avg300=5.52 total=5\n";
+        assert_eq!(some_avg10(text), Some(70.15));
+        for broken in ["", "some", "some avg10=x", "full avg10=1.00"] {
+            assert_eq!(some_avg10(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn load_stands_in_for_pressure() {
+        for (load, cpus, expected) in [(0.5, 1, 0.0), (2.0, 2, 0.0), (2.5, 2, 50.0), (9.0, 4, 80.0), (1.5, 0, 50.0)] {
+            assert!((pressure_of(load, cpus) - expected).abs() < f32::EPSILON, "{load} on {cpus}");
+        }
+    }
+}

@@ -101,3 +101,51 @@ fn pid_in(file: File) -> Option<String> {
     let pid = text.trim();
     (!pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit())).then(|| pid.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("lock"), "a longer text of an earlier life\n").unwrap();
+        let first = StateLock::take(dir.path()).unwrap();
+        let parent = std::os::unix::process::parent_id().to_string();
+        let error = StateLock::take(dir.path()).unwrap_err();
+        assert_eq!(error.holder(), Some(parent.as_str()));
+        let text = error.to_string();
+        assert!(text.starts_with("cannot lock") && text.ends_with(&format!("pid {parent}")), "{text}");
+        drop(first);
+        StateLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_holder_that_wrote_nothing_of_use_has_no_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "\n", "someone", "12 34"] {
+            let _held = StateLock::take(dir.path()).unwrap();
+            std::fs::write(dir.path().join("lock"), text).unwrap();
+            let error = StateLock::take(dir.path()).unwrap_err();
+            assert!(matches!(error, LockError::Held { .. }) && error.holder().is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn links_folders_and_pipes_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let target = dir.path().join("target");
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(matches!(StateLock::take(dir.path()), Err(LockError::NoFile { .. })));
+        assert!(!target.exists());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(StateLock::take(dir.path()), Err(LockError::NoFile { .. })));
+        std::fs::remove_dir(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(matches!(StateLock::take(dir.path()), Err(LockError::NoFile { .. })));
+        let nowhere = StateLock::take(&dir.path().join("none")).unwrap_err();
+        assert!(matches!(nowhere, LockError::System { .. }) && nowhere.holder().is_none());
+    }
+}

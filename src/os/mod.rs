@@ -18,6 +18,8 @@ pub mod signals;
 pub mod socket;
 pub mod spawn;
 pub mod terminal;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tree;
 pub mod usage;
 pub mod users;

@@ -157,3 +157,111 @@ fn message(line: &[u8]) -> Message {
         _ => Message::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address_of(socket: &NotifySocket) -> SocketAddr {
+        SocketAddr::from_abstract_name(socket.address().strip_prefix('@').unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_datagram_comes_with_the_pid_of_its_sender() {
+        let socket = NotifySocket::bind("web.1").unwrap();
+        assert!(socket.address().starts_with("@everup/") && socket.address().ends_with("/web.1"));
+        assert_eq!(socket.recv().unwrap(), None);
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.send_to_addr(b"READY=1\nSTATUS=up", &address_of(&socket)).unwrap();
+        let own = Pid(std::process::id().cast_signed());
+        assert_eq!(socket.recv().unwrap(), Some((own, b"READY=1\nSTATUS=up".to_vec())));
+        assert_eq!(socket.recv().unwrap(), None);
+    }
+
+    #[test]
+    fn sockets_of_one_label_have_addresses_of_their_own_and_long_labels_fit() {
+        let long = "\u{e9}".repeat(200);
+        for label in ["web", long.as_str()] {
+            let (one, other) = (NotifySocket::bind(label).unwrap(), NotifySocket::bind(label).unwrap());
+            assert_ne!(one.address(), other.address());
+            UnixDatagram::unbound().unwrap().send_to_addr(b"x", &address_of(&one)).unwrap();
+            assert!(one.recv().unwrap().is_some() && other.recv().unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_datagram_that_is_too_long_comes_back_empty() {
+        let socket = NotifySocket::bind("long").unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        for (length, expected) in [(LONGEST, LONGEST), (LONGEST + 1, 0), (3, 3), (0, 0)] {
+            sender.send_to_addr(&vec![b'x'; length], &address_of(&socket)).unwrap();
+            let (pid, bytes) = socket.recv().unwrap().unwrap();
+            assert_eq!((pid.0, bytes.len()), (std::process::id().cast_signed(), expected), "{length}");
+        }
+    }
+
+    #[test]
+    fn descriptors_sent_along_are_closed() {
+        let socket = NotifySocket::bind("fds").unwrap();
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.connect_addr(&address_of(&socket)).unwrap();
+        let rights = [writer.as_raw_fd(); 3];
+        let control = [ControlMessage::ScmRights(&rights)];
+        let text = [IoSlice::new(b"FDSTORE=1")];
+        sendmsg::<()>(sender.as_raw_fd(), &text, &control, MsgFlags::empty(), None).unwrap();
+        drop(writer);
+        let (pid, bytes) = socket.recv().unwrap().unwrap();
+        assert_eq!((pid.0, bytes.as_slice()), (std::process::id().cast_signed(), b"FDSTORE=1".as_slice()));
+        // Were a copy of the write end left anywhere, there would be no end to read.
+        let mut poll = [nix::poll::PollFd::new(reader.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut poll, 5_000_u16).unwrap();
+        assert_eq!(nix::unistd::read(&reader, &mut [0; 1]), Ok(0));
+    }
+
+    #[test]
+    fn messages_are_read_line_by_line() {
+        let status = |text: &str| Message::Status(text.to_owned());
+        for (text, expected) in [
+            ("READY=1", vec![Message::Ready]),
+            ("READY=1\nSTATUS=Serving 5 users\n", vec![Message::Ready, status("Serving 5 users")]),
+            ("READY=0", vec![Message::Other]),
+            ("WATCHDOG=1", vec![Message::Watchdog]),
+            ("WATCHDOG=trigger", vec![Message::WatchdogTrigger]),
+            ("EXTEND_TIMEOUT_USEC=1500000", vec![Message::ExtendTimeout(Duration::from_millis(1_500))]),
+            ("EXTEND_TIMEOUT_USEC=-1", vec![Message::Other]),
+            ("EXTEND_TIMEOUT_USEC=99999999999999999999", vec![Message::Other]),
+            ("STOPPING=1", vec![Message::Stopping]),
+            ("RELOADING=1\nMONOTONIC_USEC=5", vec![Message::Reloading, Message::Other]),
+            ("MAINPID=42", vec![Message::MainPid(Pid(42))]),
+            ("MAINPID=1\nMAINPID=0\nMAINPID=-5\nMAINPID=x", vec![Message::Other; 4]),
+            ("STATUS=a=b\u{1b}[31m\r\tc\u{7f}", vec![status("a=b[31mc")]),
+            ("STATUS=", vec![status("")]),
+            ("ready=1\nREADY\n=1\n\n", vec![Message::Other; 3]),
+            ("", vec![]),
+        ] {
+            assert_eq!(parse(text.as_bytes()), expected, "{text:?}");
+        }
+        let long = format!("STATUS={}", "\u{e9}".repeat(300));
+        assert_eq!(parse(long.as_bytes()), [status(&"\u{e9}".repeat(256))]);
+        assert_eq!(parse(b"STATUS=a\xffb"), [status("a\u{fffd}b")]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            for message in parse(&bytes) {
+                if let Message::Status(text) = message {
+                    prop_assert!(text.chars().count() <= STATUS_CHARS && !text.chars().any(char::is_control));
+                }
+            }
+        }
+    }
+}

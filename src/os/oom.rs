@@ -128,3 +128,69 @@ fn kill_in(record: &[u8]) -> Option<(Pid, String)> {
     let number = after.split(|letter: char| !letter.is_ascii_digit()).next()?;
     Some((Pid(number.parse().ok()?), line.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(kills: &[i32]) -> Watch {
+        let kills = kills.iter().map(|pid| (Pid(*pid), format!("Killed process {pid}"))).collect();
+        Watch { count: Some(1), moved_us: None, log: None, kills }
+    }
+
+    #[test]
+    fn a_count_that_stands_still_excludes_it() {
+        let mut watch = watch(&[]);
+        assert_eq!(watch.weigh(Pid(7), false, 1_000, 1), OomReading::Excluded);
+    }
+
+    #[test]
+    fn a_count_that_moved_makes_it_possible_and_a_line_proves_it() {
+        let mut watch = watch(&[7]);
+        assert_eq!(watch.weigh(Pid(8), true, 1_000, 2), OomReading::Possible);
+        assert_eq!(watch.weigh(Pid(7), false, 2_000, 2), OomReading::Proven("Killed process 7".to_owned()));
+        assert_eq!(watch.weigh(Pid(7), false, 3_000, 2), OomReading::Possible, "a line proves one death");
+    }
+
+    #[test]
+    fn one_shortage_counts_for_all_that_die_soon_and_for_none_later() {
+        let mut watch = watch(&[7, 9]);
+        assert_eq!(watch.weigh(Pid(8), true, 1_000, 3), OomReading::Possible);
+        assert!(matches!(watch.weigh(Pid(9), false, ONE_SHORTAGE_US, 3), OomReading::Proven(_)));
+        assert_eq!(watch.weigh(Pid(8), false, ONE_SHORTAGE_US + 1_001, 3), OomReading::Excluded);
+        assert!(watch.kills.is_empty(), "the next bearer of the number is another process");
+    }
+
+    #[test]
+    fn without_a_count_nothing_is_known() {
+        let mut watch = Watch { count: None, moved_us: None, log: None, kills: Vec::new() };
+        assert_eq!(watch.trace(Pid(7)), OomReading::Unknown);
+    }
+
+    #[test]
+    fn kills_are_read_from_the_kernels_own_records() {
+        let line = "Out of memory: Killed process 1234 (python3) total-vm:9kB, anon-rss:8kB, UID:0 pgtables:1kB";
+        let group = "Memory cgroup out of memory: Killed process 77 (a;b) total-vm:1kB";
+        for (record, expected) in [
+            (format!("3,4711,98765,-;{line}\n SUBSYSTEM=x\n"), Some((Pid(1234), line))),
+            (format!("3,4712,98766,-,caller=T1;{group}"), Some((Pid(77), group))),
+            (format!("12,4713,98767,-;{line}"), None),
+            ("6,1,2,-;eth0: link up\n X=Killed process 5".to_owned(), None),
+            ("3,1,2,-;Killed process x".to_owned(), None),
+            ("3,1,2,-;Killed process 99999999999".to_owned(), None),
+            ("no record".to_owned(), None),
+            (String::new(), None),
+        ] {
+            let expected = expected.map(|(pid, text)| (pid, text.to_owned()));
+            assert_eq!(kill_in(record.as_bytes()), expected, "{record}");
+        }
+    }
+
+    #[test]
+    fn on_this_machine_it_can_be_made_and_asked() {
+        let mut watch = Watch::new();
+        watch.read_log();
+        let reading = watch.trace(Pid(i32::MAX));
+        assert!(!matches!(reading, OomReading::Proven(_)), "{reading:?}");
+    }
+}

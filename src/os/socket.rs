@@ -191,3 +191,139 @@ fn terminal_name(major: u32, minor: u32) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_has_exactly_its_mode_and_talks() {
+        let dir = tempfile::tempdir().unwrap();
+        for mode in [0o600, 0o660, 0o666, 0o777, 0o000] {
+            let path = dir.path().join(format!("{mode:o}.sock"));
+            let listener = listen_unix(&path, mode).unwrap();
+            let about = std::fs::symlink_metadata(&path).unwrap();
+            assert!(about.file_type().is_socket());
+            assert_eq!(about.mode() & 0o7777, mode);
+            if mode != 0 {
+                talk(&listener, &path);
+            }
+        }
+        // Nothing but the sockets is left behind.
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 5);
+    }
+
+    #[test]
+    fn paths_longer_than_an_address_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(120)).join("e".repeat(120));
+        std::fs::create_dir_all(&deep).unwrap();
+        for name in ["short.sock".to_owned(), "n".repeat(200)] {
+            let path = deep.join(name);
+            let listener = listen_unix(&path, 0o600).unwrap();
+            talk(&listener, &path);
+            assert_eq!(listen_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            drop(listener);
+            assert_eq!(connect_unix(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+            talk(&listen_unix(&path, 0o600).unwrap(), &path);
+        }
+        assert_eq!(connect_unix(&deep.join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let first = listen_unix(&path, 0o600).unwrap();
+        let error = listen_unix(&path, 0o600).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        // The look at it left a connection behind that has ended; the next one is served.
+        drop(first.accept().unwrap());
+        talk(&first, &path);
+        drop(first);
+        let second = listen_unix(&path, 0o600).unwrap();
+        talk(&second, &path);
+    }
+
+    #[test]
+    fn a_socket_that_takes_no_more_connections_is_alive() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = listen_unix(&path, 0o600).unwrap();
+        let mut waiting = Vec::new();
+        while waiting.len() < 1_000 {
+            let socket = stream_socket(SockFlag::SOCK_NONBLOCK).unwrap();
+            if connect_at(&socket, &path).is_err() {
+                break;
+            }
+            waiting.push(socket);
+        }
+        assert_eq!(listen_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+    }
+
+    #[test]
+    fn what_is_not_our_socket_is_left_alone_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "precious").unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        drop(listen_unix(&at("dead"), 0o600).unwrap());
+        std::os::unix::fs::symlink(at("dead"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("nowhere"), at("dangling")).unwrap();
+        for name in ["file", "folder", "link", "dangling"] {
+            let error = listen_unix(&at(name), 0o600).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{name}");
+            assert!(error.to_string().contains(at(name).to_str().unwrap()), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(at("file")).unwrap(), "precious");
+        assert!(std::fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::lchown(at("dead"), Some(12_345), None).unwrap();
+            let error = listen_unix(&at("dead"), 0o600).unwrap_err();
+            assert!(error.to_string().contains("another user"), "{error}");
+            assert!(at("dead").exists());
+        }
+        assert_eq!(listen_unix(&at("no/s"), 0o600).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_other_end_is_known() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let peer = peer(&one).unwrap();
+        assert_eq!(peer.uid, nix::unistd::geteuid().as_raw());
+        assert_eq!(peer.gid, nix::unistd::getegid().as_raw());
+        assert_eq!(peer.pid, std::process::id().cast_signed());
+        let mut expected: Vec<u32> = nix::unistd::getgroups().unwrap().iter().map(|gid| gid.as_raw()).collect();
+        let mut groups = peer.groups;
+        expected.sort_unstable();
+        groups.sort_unstable();
+        assert_eq!(groups, expected);
+    }
+
+    #[test]
+    fn terminals_are_called_as_people_know_them() {
+        for (major, minor, expected) in [
+            (136, 3, Some("pts/3")),
+            (136, 300, Some("pts/300")),
+            (137, 1, Some("pts/257")),
+            (4, 1, Some("tty1")),
+            (4, 64, Some("ttyS0")),
+            (7, 1, None),
+        ] {
+            assert_eq!(terminal_name(major, minor).as_deref(), expected, "{major}:{minor}");
+        }
+        assert_eq!(tty_of(i32::MAX), None);
+    }
+
+    fn talk(listener: &UnixListener, path: &Path) {
+        let mut client = connect_unix(path).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all(b"hello").unwrap();
+        let mut heard = [0; 5];
+        server.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"hello");
+    }
+}

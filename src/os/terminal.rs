@@ -122,3 +122,69 @@ fn set_mode(terminal: &OwnedFd, mode: &Termios) -> io::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
     Ok(done?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    use nix::sys::termios::OutputFlags;
+
+    use super::*;
+
+    #[test]
+    fn a_pseudo_terminal_has_two_ends_that_talk() {
+        let Pty { master, slave } = open_pty(None).unwrap();
+        assert!(is_terminal(slave.as_fd()));
+        for end in [&master, &slave] {
+            let flags = FdFlag::from_bits_truncate(fcntl(end, FcntlArg::F_GETFD).unwrap());
+            assert!(flags.contains(FdFlag::FD_CLOEXEC));
+            let mode = OFlag::from_bits_truncate(fcntl(end, FcntlArg::F_GETFL).unwrap());
+            assert!(!mode.contains(OFlag::O_NONBLOCK));
+        }
+        let (mut master, mut slave) = (File::from(master), File::from(slave));
+        slave.write_all(b"out\n").unwrap();
+        let mut buffer = [0; 16];
+        let length = master.read(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"out\r\n");
+        master.write_all(b"in\n").unwrap();
+        let length = slave.read(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"in\n");
+        drop(slave);
+        // The echo of what was typed comes first.
+        while master.read(&mut buffer).is_ok_and(|length| length > 0) {}
+        assert_eq!(master.read(&mut buffer).unwrap_err().raw_os_error(), Some(libc::EIO));
+    }
+
+    #[test]
+    fn sizes_are_set_and_read_at_either_end() {
+        let wanted = Size { rows: 33, columns: 111 };
+        let pty = open_pty(Some(wanted)).unwrap();
+        assert_eq!(size(pty.slave.as_fd()), Some(wanted));
+        let other = Size { rows: 5, columns: 7 };
+        set_size(pty.master.as_fd(), other).unwrap();
+        assert_eq!((size(pty.slave.as_fd()), size(pty.master.as_fd())), (Some(other), Some(other)));
+        assert_eq!(size(open_pty(None).unwrap().slave.as_fd()), None, "nobody has said");
+    }
+
+    #[test]
+    fn raw_mode_lasts_until_it_is_dropped() {
+        let pty = open_pty(None).unwrap();
+        let is_cooked = || tcgetattr(&pty.slave).unwrap().output_flags.contains(OutputFlags::OPOST);
+        assert!(is_cooked() && sends_signals(pty.master.as_fd()) && sends_signals(pty.slave.as_fd()));
+        let raw = RawMode::enter(pty.slave.as_fd()).unwrap();
+        assert!(!is_cooked() && !sends_signals(pty.master.as_fd()) && !sends_signals(pty.slave.as_fd()));
+        drop(raw);
+        assert!(is_cooked() && sends_signals(pty.master.as_fd()));
+    }
+
+    #[test]
+    fn what_is_no_terminal_says_so() {
+        let null = File::open("/dev/null").unwrap();
+        assert!(!is_terminal(null.as_fd()) && !sends_signals(null.as_fd()));
+        assert_eq!(size(null.as_fd()), None);
+        assert!(set_size(null.as_fd(), Size { rows: 1, columns: 1 }).is_err());
+        assert_eq!(RawMode::enter(null.as_fd()).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+    }
+}

@@ -200,3 +200,130 @@ fn open_fds(pid: Pid) -> u32 {
     };
     u32::try_from(count).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn our_own_usage_is_seen_and_cpu_from_the_second_look_on() {
+        let own = Pid(std::process::id().cast_signed());
+        let mut sampler = Sampler::new();
+        let first = sampler.sample(1, own, None).unwrap();
+        assert_eq!(first.cpu_percent, None);
+        assert!(first.memory_bytes > 100_000 && first.processes >= 1, "{first:?}");
+        assert!(first.open_fds >= 3 && first.threads >= 2, "{first:?}");
+        let until = clock::monotonic_us() + SHORTEST_US + 60_000;
+        while clock::monotonic_us() < until {}
+        let percent = sampler.sample(1, own, None).unwrap().cpu_percent.unwrap();
+        assert!(percent > 1.0 && percent < 100_000.0, "{percent}");
+        // Too soon after the last one to say anything new.
+        assert_eq!(sampler.sample(1, own, None).unwrap().cpu_percent, Some(percent));
+        sampler.forget(1);
+        assert_eq!(sampler.sample(1, own, None).unwrap().cpu_percent, None);
+    }
+
+    #[test]
+    fn everups_own_usage_has_memory_at_once_and_none_of_nobody() {
+        let mut sampler = Sampler::new();
+        let own = sampler.own(&[Pid(std::process::id().cast_signed())]);
+        assert!(own.cpu_percent.is_none() && own.memory_bytes.is_some_and(|bytes| bytes > 100_000), "{own:?}");
+        assert_eq!(Sampler::new().own(&[]).memory_bytes, None);
+    }
+
+    #[test]
+    fn what_a_process_used_stays_counted_when_it_is_gone() {
+        let mut busy = Busy::start();
+        let pids = [busy.pid()];
+        let units = Units::of_this_machine();
+        let mut tree = Tree::default();
+        let deadline = clock::monotonic_us() + 20_000_000;
+        let ticks = loop {
+            tree.look(&pids, units, 0, Fds::Count);
+            let ticks = tree.members[&pids[0]].ticks;
+            if ticks >= 3 {
+                break ticks;
+            }
+            assert!(clock::monotonic_us() < deadline, "it never ran");
+            nix::poll::poll(&mut [], 10_u16).unwrap();
+        };
+        busy.end();
+        let usage = tree.look(&pids, units, 1_000_000, Fds::Count);
+        assert_eq!((usage.processes, usage.memory_bytes), (0, 0));
+        assert!(tree.members.is_empty() && tree.gone_ticks >= ticks);
+        assert!(usage.cpu_percent.is_some_and(|percent| percent >= 0.0));
+    }
+
+    #[test]
+    fn a_process_that_lost_its_parent_still_belongs_to_the_tree() {
+        let busy = Busy::start();
+        let mut sampler = Sampler::new();
+        let own = Pid(std::process::id().cast_signed());
+        assert!(sampler.sample(1, own, None).unwrap().processes >= 2);
+        // As if the main process had gone: nothing hangs on a number that nobody bears.
+        let usage = sampler.sample(1, Pid(i32::MAX), None).unwrap();
+        assert!(usage.processes >= 2, "{usage:?}");
+        drop(busy);
+        assert_eq!(sampler.sample(2, Pid(i32::MAX), None), None);
+    }
+
+    #[test]
+    fn descriptors_are_kept_within_bounds_and_let_go() {
+        let own = Pid(std::process::id().cast_signed());
+        let mut tree = Tree::default();
+        tree.look(&[own], Units::of_this_machine(), 0, Fds::Skip);
+        assert!(tree.members[&own].file.is_some());
+        let (without, stat) = Tree::default().read(own, None, false).unwrap();
+        assert!(without.file.is_none() && without.start == stat.start);
+        let stranger = Member { start: without.start + 1, file: None, ticks: 77 };
+        tree.read(own, Some(stranger), false).unwrap();
+        assert_eq!(tree.gone_ticks, 77, "another process under the same number");
+        tree.look(&[], Units::of_this_machine(), 0, Fds::Skip);
+        assert!(tree.members.is_empty());
+    }
+
+    #[test]
+    fn cpu_is_the_difference_between_two_looks() {
+        let units = Units { page_bytes: 4096, ticks_per_second: 100.0 };
+        let mut tree = Tree::default();
+        for (now_us, ticks, expected) in [
+            (0, 1_000, None),
+            (1_000_000, 1_050, Some(50.0)),
+            (1_050_000, 1_099, Some(50.0)),
+            (3_000_000, 1_450, Some(200.0)),
+            (4_000_000, 1_450, Some(0.0)),
+        ] {
+            tree.gone_ticks = ticks;
+            tree.count_cpu(units, now_us);
+            assert_eq!(tree.cpu_percent, expected, "{now_us}");
+        }
+    }
+
+    /// A process that uses CPU until dropped.
+    struct Busy(Child);
+
+    impl Busy {
+        #[expect(clippy::disallowed_methods, reason = "a test needs something to look at")]
+        fn start() -> Self {
+            let mut command = Command::new("/bin/sh");
+            Self(command.args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn().unwrap())
+        }
+
+        fn pid(&self) -> Pid {
+            Pid(self.0.id().cast_signed())
+        }
+
+        fn end(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            self.end();
+        }
+    }
+}

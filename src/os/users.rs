@@ -118,3 +118,63 @@ fn groups_of(name: &str, gid: Gid) -> Result<Vec<Gid>, UserError> {
     let text = CString::new(name).map_err(unknown)?;
     getgrouplist(&text, gid).map_err(|source| UserError::Lookup { name: name.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_found_by_name_and_number() {
+        for (user, group) in [("root", None), ("0", None), ("root", Some("root")), ("0", Some("0"))] {
+            let found = resolve(Some(user), group).unwrap();
+            match found {
+                Some(found) => assert_eq!((found.uid, found.gid), (0, 0), "{user}"),
+                // We are root's equal already, without being able to become anybody.
+                None => assert!(!is_root()),
+            }
+        }
+        assert_eq!(
+            numbers(&["root".to_owned(), "4242".to_owned()], &["0".to_owned()]).unwrap(),
+            (vec![0, 4242], vec![0])
+        );
+    }
+
+    #[test]
+    fn nobody_asked_for_is_nobody_changed() {
+        assert_eq!(resolve(None, None).unwrap(), None);
+        if !is_root() {
+            let (uid, gid) = (geteuid().to_string(), getegid().to_string());
+            assert_eq!(resolve(Some(&uid), Some(&gid)).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn numbers_unknown_to_the_database_need_a_group() {
+        let strange = "3999999999";
+        let found = resolve(Some(strange), Some("54321")).unwrap().unwrap();
+        assert_eq!(found, Credentials { uid: 3_999_999_999, gid: 54_321, groups: vec![54_321] });
+        assert!(matches!(resolve(Some(strange), None), Err(UserError::NoMainGroup(3_999_999_999))));
+    }
+
+    #[test]
+    fn a_group_alone_keeps_the_user() {
+        let found = resolve(None, Some("54321")).unwrap().unwrap();
+        assert_eq!((found.uid, found.gid), (geteuid().as_raw(), 54_321));
+        assert!(found.groups.contains(&54_321));
+    }
+
+    #[test]
+    fn what_is_unknown_is_said() {
+        for name in ["no-such-user-here", "", "-1", "+5", "4294967295", "4294967296", "a\0b", "1 2"] {
+            let user = resolve(Some(name), None).unwrap_err();
+            let group = resolve(None, Some(name)).unwrap_err();
+            assert!(
+                matches!((&user, &group), (UserError::NoUser(_), UserError::NoGroup(_))),
+                "{name:?}: {user}, {group}"
+            );
+            assert_eq!((user.errno(), group.errno()), (libc::ENOENT, libc::ENOENT));
+            assert!(user.to_string().starts_with("cannot find the user"));
+            assert!(numbers(&[name.to_owned()], &[]).is_err() && numbers(&[], &[name.to_owned()]).is_err());
+        }
+    }
+}
