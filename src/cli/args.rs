@@ -67,7 +67,7 @@ FILES
 #[command(
     name = "everup",
     version,
-    about = "everup keeps programs up: starts them, asks their health, restarts them, says why.",
+    about = "everup keeps programs up: starts them, asks their health, says why.",
     disable_version_flag = true,
     help_template = SCREEN,
     after_help = "`everup VERB -h` shows a verb's options, `everup --help` tells everything.",

@@ -10,6 +10,7 @@ mod live;
 mod offline;
 mod output;
 mod project;
+mod remark;
 mod select;
 mod show;
 mod table;

@@ -121,7 +121,7 @@ async fn gone(news: &mut mpsc::Receiver<CommandNews>) {
 }
 
 fn readable(fd: OwnedFd) -> Option<AsyncFd<std::fs::File>> {
-    AsyncFd::with_interest(std::fs::File::from(fd), Interest::READABLE).ok()
+    AsyncFd::register_with_interest(std::fs::File::from(fd), Interest::READABLE).ok()
 }
 
 /// Waits for output and takes it. True once there will be no more.

@@ -96,6 +96,8 @@ where
             Ok(mut engine) => {
                 let shown = tokio::task::spawn_local(console(engine.handle()));
                 let code = engine.supervise().await;
+                // With the pump the console learns that nothing more comes.
+                drop(engine);
                 // What the children said last is still to be shown.
                 let _ = tokio::time::timeout(std::time::Duration::from_millis(500), shown).await;
                 ExitCode::from(code)

@@ -25,7 +25,7 @@ impl Engine {
             .map_err(|error| tracing::error!(%instance, %error, "cannot open a notify socket"))
             .ok()?;
         let name = socket.address().to_owned();
-        let socket = AsyncFd::new(socket).ok()?;
+        let socket = AsyncFd::register(socket).ok()?;
         let (inbox, whose) = (self.inbox.clone(), instance.clone());
         let task = tokio::task::spawn_local(async move {
             while let Ok(mut ready) = socket.readable().await {

@@ -98,7 +98,7 @@ pub(super) async fn open(launch: Launch) -> Result<Engine, StartError> {
     let pump = Pump::start(dir.join("logs")).map_err(failed("start the log pump".to_owned()))?;
     let recorder = Recorder::open(&dir);
     let keeper = Keeper::start(dir.clone()).map_err(failed("start the state keeper".to_owned()))?;
-    let link = AsyncFd::new(link).map_err(failed("listen to the guardian".to_owned()))?;
+    let link = AsyncFd::register(link).map_err(failed("listen to the guardian".to_owned()))?;
     let plan = Arc::new(plan);
     let started = clock::now();
     let seeds = seeds(&dir, &recorder, started.moment.0 ^ u64::from(std::process::id()));
