@@ -21,16 +21,22 @@ const ROOMS: [(&str, &[&str]); 13] = [
         "daemon",
         &["model", "core", "config", "os", "probe", "logs", "history", "handle", "server", "guardian", "client"],
     ),
-    (
-        "cli",
-        &["model", "config", "os", "client", "handle", "logs", "history", "daemon", "guardian"],
-    ),
+    ("cli", &["model", "config", "os", "client", "handle", "logs", "history", "daemon", "guardian"]),
 ];
 
 /// What the core must not touch: it has no clock, no I/O and no luck of its own.
 const BANNED_IN_CORE: [&str; 11] = [
-    "tokio", "std::fs", "std::net", "std::process", "std::thread", "Instant", "SystemTime", "rand::", "tracing",
-    "HashMap", "panic!(",
+    "tokio",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "Instant",
+    "SystemTime",
+    "rand::",
+    "tracing",
+    "HashMap",
+    "panic!(",
 ];
 
 #[test]
@@ -74,7 +80,9 @@ fn unsafe_code_lives_in_os_alone() {
         .filter(|(file, _)| room_of(file) != "os")
         .flat_map(|(file, text)| {
             code(&text)
-                .filter(|(_, line)| line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("(unsafe_code"))
+                .filter(|(_, line)| {
+                    line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("(unsafe_code")
+                })
                 .map(|(number, _)| format!("{}:{number}", file.display()))
                 .collect::<Vec<_>>()
         })

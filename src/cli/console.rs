@@ -10,7 +10,6 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::cli::command::up::LogFormat;
 use crate::cli::output::{Output, json, say};
-use crate::cli::remark;
 use crate::cli::show::event::{details, sentence};
 use crate::cli::show::log::Prefix;
 use crate::handle::Handle;

@@ -152,4 +152,3 @@ fn report(instance: String, role: ProbeRole, answer: Answer) -> ProbeReport {
 fn refused(message: String, hint: &str) -> Denied {
     Denied { code: DeniedCode::Conflict, message, hint: Some(hint.to_owned()) }
 }
-

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
@@ -83,10 +82,7 @@ impl RunCommand for Runner {
 }
 
 fn not_spawned(failure: &SpawnFailure) -> CommandOutcome {
-    CommandOutcome {
-        end: Some(End::NotSpawned { stage: failure.stage, errno: failure.errno }),
-        output: String::new(),
-    }
+    CommandOutcome { end: Some(End::NotSpawned { stage: failure.stage, errno: failure.errno }), output: String::new() }
 }
 
 /// Follows a command to its end, keeping the first part of its output. The second value tells whether nothing of it
@@ -121,7 +117,7 @@ async fn gone(news: &mut mpsc::Receiver<CommandNews>) {
 }
 
 fn readable(fd: OwnedFd) -> Option<AsyncFd<std::fs::File>> {
-    AsyncFd::register_with_interest(std::fs::File::from(fd), Interest::READABLE).ok()
+    crate::os::readiness::readable(std::fs::File::from(fd)).ok()
 }
 
 /// Waits for output and takes it. True once there will be no more.

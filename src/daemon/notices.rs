@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
 use crate::core::event::{Event, Notice};
@@ -25,7 +24,7 @@ impl Engine {
             .map_err(|error| tracing::error!(%instance, %error, "cannot open a notify socket"))
             .ok()?;
         let name = socket.address().to_owned();
-        let socket = AsyncFd::register(socket).ok()?;
+        let socket = crate::os::readiness::readable(socket).ok()?;
         let (inbox, whose) = (self.inbox.clone(), instance.clone());
         let task = tokio::task::spawn_local(async move {
             while let Ok(mut ready) = socket.readable().await {

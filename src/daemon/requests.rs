@@ -31,7 +31,8 @@ impl Engine {
                     }
                     Err(denied) => {
                         if !dry_run {
-                            let fact = Fact { message: Some(denied.message.clone()), ..Fact::new(EventWord::ConfigRejected) };
+                            let fact =
+                                Fact { message: Some(denied.message.clone()), ..Fact::new(EventWord::ConfigRejected) };
                             self.publisher.fact(fact, self.now.wall);
                         }
                         // An asker that has gone needs no answer.
@@ -110,7 +111,6 @@ impl Engine {
         })
     }
 }
-
 
 fn conflict(message: String, hint: Option<String>) -> Denied {
     Denied { code: DeniedCode::Conflict, message, hint }

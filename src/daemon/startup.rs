@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -98,7 +97,7 @@ pub(super) async fn open(launch: Launch) -> Result<Engine, StartError> {
     let pump = Pump::start(dir.join("logs")).map_err(failed("start the log pump".to_owned()))?;
     let recorder = Recorder::open(&dir);
     let keeper = Keeper::start(dir.clone()).map_err(failed("start the state keeper".to_owned()))?;
-    let link = AsyncFd::register(link).map_err(failed("listen to the guardian".to_owned()))?;
+    let link = crate::os::readiness::readable(link).map_err(failed("listen to the guardian".to_owned()))?;
     let plan = Arc::new(plan);
     let started = clock::now();
     let seeds = seeds(&dir, &recorder, started.moment.0 ^ u64::from(std::process::id()));
@@ -237,10 +236,8 @@ fn open_unix(
     handle: &Handle,
     stop_seen: &watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, StartError> {
-    let listener = socket::listen_unix(path, plan.control.mode).map_err(|source| StartError::System {
-        what: format!("open the control socket {}", path.display()),
-        source,
-    })?;
+    let listener = socket::listen_unix(path, plan.control.mode)
+        .map_err(|source| StartError::System { what: format!("open the control socket {}", path.display()), source })?;
     let (users, groups) = crate::os::users::numbers(&plan.control.users, &plan.control.groups)
         .map_err(|error| StartError::Refused(error.to_string()))?;
     let options = server::UnixOptions { users, groups };

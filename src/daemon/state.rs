@@ -116,7 +116,8 @@ fn keep(dir: &Path, shared: &(Mutex<Slot>, Condvar)) {
         }
         let Some(state) = guard.next.take() else { return };
         drop(guard);
-        let trouble = replace(dir, &state).err().map(|error| format!("cannot write {}: {error}", dir.join(FILE).display()));
+        let trouble =
+            replace(dir, &state).err().map(|error| format!("cannot write {}: {error}", dir.join(FILE).display()));
         slot.lock().unwrap_or_else(PoisonError::into_inner).trouble = trouble;
     }
 }

@@ -12,6 +12,7 @@ pub mod oom;
 pub mod pipe;
 mod procfs;
 pub mod program;
+pub mod readiness;
 pub mod reap;
 pub mod seqpacket;
 pub mod signals;

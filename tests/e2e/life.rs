@@ -66,7 +66,8 @@ fn a_program_that_is_not_there_fails_alone_and_says_what_is_missing() {
     );
     project.wait_ready("web");
     for (name, stage) in [("ghost", "program"), ("lost", "cwd")] {
-        project.wait_service(name, "to have failed to start", |s| s["instances"][0]["last_end"]["cause"] == "spawn_error");
+        project
+            .wait_service(name, "to have failed to start", |s| s["instances"][0]["last_end"]["cause"] == "spawn_error");
         let why = project.why(name);
         let evidence = why["evidence"][0].as_str().unwrap_or_default();
         assert!(evidence.contains(stage) && evidence.contains("No such file"), "{evidence}");

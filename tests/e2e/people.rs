@@ -133,8 +133,10 @@ fn the_api_answers_curl_and_describes_itself() {
     let project = Project::up("services:\n  web: {command: sleep 1000}\n");
     project.wait_ready("web");
     let ask = |request: &str| {
-        let mut stream = std::os::unix::net::UnixStream::connect(project.path(".everup/everup.sock")).expect("a socket");
-        write!(stream, "{request} HTTP/1.1\r\nHost: everup\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").expect("sent");
+        let mut stream =
+            std::os::unix::net::UnixStream::connect(project.path(".everup/everup.sock")).expect("a socket");
+        write!(stream, "{request} HTTP/1.1\r\nHost: everup\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            .expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         answer

@@ -8,16 +8,23 @@ const SECRET: &str = "hunter2-correct-horse";
 
 #[test]
 fn a_secret_appears_nowhere_but_in_the_child() {
-    let mut project = Project::new("services:\n  web: {command: sleep 1000, env: {API_TOKEN: \"${TOKEN}\"}, env_file: .env}\n");
+    let mut project =
+        Project::new("services:\n  web: {command: sleep 1000, env: {API_TOKEN: \"${TOKEN}\"}, env_file: .env}\n");
     project.write(".env", &format!("TOKEN={SECRET}\nDB_PASSWORD={SECRET}\n"));
     project.start(&["up"]);
     project.wait_ready("web");
     project.ok(&["restart", "web"]);
     let environment = fs::read(format!("/proc/{}/environ", project.pid("web"))).expect("the child's environment");
     assert!(text(&environment).contains(SECRET));
-    for args in
-        [&["status", "--json"][..], &["config"], &["config", "web"], &["why", "web"], &["events"], &["logs"], &["status", "web"]]
-    {
+    for args in [
+        &["status", "--json"][..],
+        &["config"],
+        &["config", "web"],
+        &["why", "web"],
+        &["events"],
+        &["logs"],
+        &["status", "web"],
+    ] {
         let output = project.everup(args);
         assert!(!text(&output.stdout).contains(SECRET), "everup {args:?} shows it");
         assert!(!text(&output.stderr).contains(SECRET), "everup {args:?} shows it");

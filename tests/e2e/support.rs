@@ -60,7 +60,11 @@ impl Project {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_everup"));
         // The list of live projects of this test is its own.
-        command.args(args).current_dir(self.folder.path()).env("XDG_RUNTIME_DIR", self.path("run")).env("NO_COLOR", "1");
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("NO_COLOR", "1");
         command
     }
 
@@ -235,7 +239,8 @@ pub fn kill(project: &Project, pid: i32, signal: i32) {
     let folder = fs::canonicalize(project.folder.path()).expect("the folder");
     let _ = folder;
     let pid = nix::unistd::Pid::from_raw(pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::try_from(signal).expect("a signal")).expect("it can be signalled");
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::try_from(signal).expect("a signal"))
+        .expect("it can be signalled");
 }
 
 /// A Python with the test apps' packages; made under `target/` on first use.
@@ -251,7 +256,8 @@ pub fn python() -> &'static Path {
             return python;
         }
         let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).output();
-        let hint = "install Python 3 with venv (Debian, Ubuntu: apt-get install python3 python3-venv) and run the tests again";
+        let hint =
+            "install Python 3 with venv (Debian, Ubuntu: apt-get install python3 python3-venv) and run the tests again";
         let made = made.unwrap_or_else(|error| panic!("cannot run python3: {error}; {hint}"));
         assert!(made.status.success(), "cannot make a virtual environment: {}; {hint}", text(&made.stderr));
         let packages = root.join("tests/data/requirements.txt");

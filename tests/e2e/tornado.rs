@@ -17,7 +17,8 @@ fn tornado(port: u16, more: &str) -> String {
 fn tornado_is_ready_only_once_health_answers_and_comes_back_after_a_kill() {
     let port = free_port();
     let project = Project::up(&tornado(port, "    env: {START_DELAY: '1'}\n"));
-    project.wait_service("web", "to be starting", |web| web["state"] == "starting" && web["instances"][0]["pid"].is_i64());
+    project
+        .wait_service("web", "to be starting", |web| web["state"] == "starting" && web["instances"][0]["pid"].is_i64());
     assert_eq!(project.service("web")["ready"], false);
     project.wait_ready("web");
     assert_eq!(get(port, "/").expect("an answer"), (200, "Hello, world".to_owned()));
@@ -29,7 +30,10 @@ fn tornado_is_ready_only_once_health_answers_and_comes_back_after_a_kill() {
 #[test]
 fn a_blocked_loop_is_restarted_again_and_again_with_growing_backoff() {
     let port = free_port();
-    let project = Project::up(&tornado(port, "    restart: {delay: 200ms, jitter: 0, reset_after: 100ms}\n    stop: {timeout: 500ms}\n"));
+    let project = Project::up(&tornado(
+        port,
+        "    restart: {delay: 200ms, jitter: 0, reset_after: 100ms}\n    stop: {timeout: 500ms}\n",
+    ));
     for run in 1..=3 {
         project.wait_service("web", "to be ready", |web| web["instances"][0]["run"] == run && web["ready"] == true);
         let asked = thread::spawn(move || get(port, "/hang"));
@@ -106,7 +110,9 @@ fn gunicorn_is_supervised_as_a_tree() {
     wait_for("the old worker to be gone", || !alive(worker));
     project.wait_service("web", "to be ready again", |web| web["instances"][0]["run"] == 2 && web["ready"] == true);
     let asked = thread::spawn(move || get(port, "/slow"));
-    wait_for("the request to arrive", || asked.is_finished() || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    wait_for("the request to arrive", || {
+        asked.is_finished() || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
     project.ok(&["stop", "web", &format!("--wait={}s", PATIENCE.as_secs())]);
     assert!(get(port, "/").is_none());
 }

@@ -17,7 +17,8 @@ fn written_pid(project: &Project, file: &str) -> i32 {
 #[test]
 fn stop_ends_only_when_the_whole_tree_is_gone() {
     for (command, file) in [(WRAPPER, "child.pid"), (ESCAPEE, "escaped.pid")] {
-        let project = Project::up(&format!("services:\n  web:\n    command: {}\n    stop: {{timeout: 3s}}\n", yaml(command)));
+        let project =
+            Project::up(&format!("services:\n  web:\n    command: {}\n    stop: {{timeout: 3s}}\n", yaml(command)));
         project.wait_ready("web");
         let child = written_pid(&project, file);
         assert!(alive(child), "{file}");
@@ -39,7 +40,8 @@ fn a_crash_takes_the_rest_of_its_tree_along() {
 #[test]
 fn a_program_that_ignores_term_is_killed_after_its_timeout() {
     let command = r#"sh -c 'trap "" TERM; while :; do sleep 1; done'"#;
-    let project = Project::up(&format!("services:\n  web:\n    command: {}\n    stop: {{timeout: 500ms}}\n", yaml(command)));
+    let project =
+        Project::up(&format!("services:\n  web:\n    command: {}\n    stop: {{timeout: 500ms}}\n", yaml(command)));
     project.wait_ready("web");
     let pid = project.pid("web");
     project.ok(&["stop", "web"]);
@@ -59,7 +61,9 @@ fn two_hundred_restarts_leak_nothing_and_leave_no_zombie() {
     let own: Vec<i64> = ["pid", "engine_pid"].iter().filter_map(|key| status[*key].as_i64()).collect();
     let restart = |run: u64| {
         kill(&project, project.pid("web"), 9);
-        project.wait_service("web", "to be back", |web| web["instances"][0]["run"].as_u64() > Some(run) && web["ready"] == true);
+        project.wait_service("web", "to be back", |web| {
+            web["instances"][0]["run"].as_u64() > Some(run) && web["ready"] == true
+        });
     };
     let run = || project.instance("web", 0)["run"].as_u64().expect("a run");
     for _ in 0..5 {
@@ -89,9 +93,7 @@ fn a_child_inherits_no_descriptor_but_its_three() {
 
 #[test]
 fn two_hundred_children_that_die_at_once_all_come_back() {
-    let project = Project::up(
-        "services:\n  web: {command: sleep 1000, instances: 50, restart: {delay: 10ms}}\n",
-    );
+    let project = Project::up("services:\n  web: {command: sleep 1000, instances: 50, restart: {delay: 10ms}}\n");
     project.wait_ready("web");
     let pids: Vec<i64> = project.service("web")["instances"]
         .as_array()

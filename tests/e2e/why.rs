@@ -25,7 +25,9 @@ fn a_kill_by_hand_is_a_signal_and_no_memory_kill() {
 #[test]
 fn an_innocent_change_is_shown_as_before_and_not_as_the_reason() {
     let file = |level: &str| {
-        format!("services:\n  web: {{command: 'sh -c \"sleep 3; echo boom >&2; exit 4\"', env: {{LEVEL: {level}}}, restart: {{delay: 20s}}}}\n")
+        format!(
+            "services:\n  web: {{command: 'sh -c \"sleep 3; echo boom >&2; exit 4\"', env: {{LEVEL: {level}}}, restart: {{delay: 20s}}}}\n"
+        )
     };
     let project = Project::up(&file("info"));
     project.wait_ready("web");

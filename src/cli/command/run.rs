@@ -10,7 +10,7 @@ use crate::cli::args::Cli;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::project::{here, surroundings};
 use crate::cli::select::nearest;
-use crate::cli::{Context, console, remark};
+use crate::cli::{Context, remark};
 use crate::client::registry;
 use crate::config;
 use crate::config::wrap::{RunOptions, name_for};
@@ -90,13 +90,10 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
     })?;
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let out = context.out;
-    let services = console::shown_of(&plan);
-    Ok(daemon::run(Launch { plan, mode: Mode::Run { terminal }, link }, |handle| async move {
-        if terminal {
-            remark::remark(handle, true, out).await;
-        } else {
-            console::pass_on(handle, services, out).await;
-        }
+    let mode = Mode::Run { terminal };
+    Ok(daemon::run(Launch { plan, mode, link, start: vec![], surroundings: surroundings() }, |handle| {
+        // The program's own output is passed on as it comes; only remarks are ours.
+        remark::remark(handle, terminal, out)
     }))
 }
 

@@ -151,7 +151,10 @@ fn measure() {
                 .collect();
             took.sort_unstable();
             let (plain, grouped) = (spawner.plain, groups.is_some());
-            println!("copy {plain}, cgroup {grouped}: median {} µs, p90 {} µs, max {} µs", took[500], took[900], took[999]);
+            println!(
+                "copy {plain}, cgroup {grouped}: median {} µs, p90 {} µs, max {} µs",
+                took[500], took[900], took[999]
+            );
         }
     });
 }
@@ -168,7 +171,8 @@ fn measure_a_hundred() {
                 let start = crate::os::clock::monotonic_us();
                 let made: Vec<_> = (0..100)
                     .map(|number| {
-                        let made = groups.as_ref().map(|groups| groups.make(&format!("{round}.{number}"), number).unwrap());
+                        let made =
+                            groups.as_ref().map(|groups| groups.make(&format!("{round}.{number}"), number).unwrap());
                         let folder = made.as_ref().map(|(_, folder)| folder.as_fd());
                         let pid = spawner.spawn(&spec, &quiet(), folder).unwrap().pid;
                         (pid, made.map(|(group, _)| group))
