@@ -202,7 +202,9 @@ impl Health {
         if ok {
             track.fails = 0;
             track.passes = track.passes.saturating_add(1);
-            if track.passes < probe.successes.max(1) {
+            // A line that was seen once has been seen.
+            let enough = if matches!(probe.how, ProbeKind::Log(_)) { 1 } else { probe.successes.max(1) };
+            if track.passes < enough {
                 track.ask_soon(now);
                 return Finding::Nothing;
             }

@@ -28,7 +28,8 @@ pub(crate) struct Service {
 /// A restart of several instances, one at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Roll {
-    pub(crate) queue: VecDeque<u32>,
+    /// Those to come, each with the run it must leave behind.
+    pub(crate) queue: VecDeque<(u32, Run)>,
     /// The instance whose turn it is, and the run it must leave behind.
     pub(crate) current: Option<(u32, Run)>,
     pub(crate) why: Explained,
@@ -96,7 +97,8 @@ impl Service {
     /// How `need` of this service stands.
     pub(crate) fn standing(&self, need: Need) -> Standing {
         let met = |instance: &Instance| match need.until {
-            Until::Started => instance.is_started() || instance.is_ready() || instance.is_completed(),
+            _ if instance.leaving.is_some() => false,
+            Until::Started => instance.is_started() || instance.is_completed(),
             Until::Ready => instance.is_ready(),
             Until::Completed => instance.is_completed(),
         };
@@ -112,6 +114,7 @@ impl Service {
         let label = missing.label();
         let standing = match (&missing.phase, need.until) {
             (Phase::Failed, _) => Standing::Broken(format!("{label} failed{}", in_brackets(missing))),
+            _ if missing.leaving.is_some() => Standing::Pending(format!("{label} (about to stop)")),
             (Phase::Exited { .. }, _) => Standing::Broken(format!("{label} has ended{}", in_brackets(missing))),
             (Phase::Stopped, _) if missing.desired == Desired::Down => {
                 let by = missing.held.as_ref().map(|held| format!(" by {}", held.by)).unwrap_or_default();
@@ -146,21 +149,7 @@ impl Service {
 
     /// The state of the instance that most needs attention.
     pub(crate) fn state(&self) -> State {
-        const URGENCY: [State; 9] = [
-            State::Failed,
-            State::Backoff,
-            State::Stopping,
-            State::Reloading,
-            State::Starting,
-            State::Waiting,
-            State::Running,
-            State::Exited,
-            State::Stopped,
-        ];
-        URGENCY
-            .into_iter()
-            .find(|state| self.instances.values().any(|instance| instance.state() == *state))
-            .unwrap_or(State::Stopped)
+        self.instances.values().map(Instance::state).min_by_key(|state| urgency(*state)).unwrap_or(State::Stopped)
     }
 
     /// Restarts those of its instances whose turn has come. Returns whether anything moved.
@@ -184,9 +173,9 @@ impl Service {
 
     /// Has `queue` restarted one at a time. One whose turn it is already is waited for; those queued before keep their
     /// place unless they are queued anew.
-    pub(crate) fn enroll(&mut self, queue: Vec<u32>, why: &Explained) {
+    pub(crate) fn enroll(&mut self, queue: Vec<(u32, Run)>, why: &Explained) {
         let roll = self.roll.get_or_insert_with(|| Roll { queue: VecDeque::new(), current: None, why: why.clone() });
-        roll.queue.retain(|index| !queue.contains(index));
+        roll.queue.retain(|(known, _)| queue.iter().all(|(index, _)| index != known));
         roll.queue.extend(queue);
         roll.why = why.clone();
     }
@@ -211,14 +200,16 @@ impl Service {
             }
             return false;
         }
-        let Some(index) = roll.queue.pop_front() else {
+        let Some((index, left)) = roll.queue.pop_front() else {
             self.roll = None;
             return true;
         };
         let why = roll.why.clone();
         if let Some(instance) = self.instances.get_mut(&index) {
-            if instance.desired == Desired::Up && !instance.retiring {
-                roll.current = Some((index, instance.run));
+            // One that has begun anew meanwhile has left that run behind already; its turn lasts until it is ready.
+            let wanted = instance.desired == Desired::Up && !instance.retiring;
+            roll.current = wanted.then_some((index, left));
+            if wanted && instance.run <= left {
                 instance.again(why, cx);
             }
         }
@@ -233,6 +224,21 @@ impl Instance {
         let Some(sick) = self.healing.filter(|_| self.desired == Desired::Up && !self.is_over()) else { return false };
         let limit = self.plan.health.probes().iter().map(|(_, probe)| probe.start_timeout).max().unwrap_or_default();
         !self.live().is_some_and(|live| live.run > sick && now.since(live.since.moment) >= limit)
+    }
+}
+
+/// The smaller, the more attention it needs.
+fn urgency(state: State) -> u8 {
+    match state {
+        State::Failed => 0,
+        State::Backoff => 1,
+        State::Stopping => 2,
+        State::Reloading => 3,
+        State::Starting => 4,
+        State::Waiting => 5,
+        State::Running => 6,
+        State::Exited => 7,
+        State::Stopped => 8,
     }
 }
 

@@ -57,7 +57,7 @@ impl Instance {
     /// are gone (see `Supervisor::let_go`).
     pub(crate) fn leave(&mut self, why: Explained, cx: &mut Context<'_>) {
         match &self.phase {
-            Phase::Starting { .. } | Phase::Running { .. } => {
+            Phase::Spawning { .. } | Phase::Starting { .. } | Phase::Running { .. } => {
                 self.desired = Desired::Down;
                 self.rest_cause = Some(why.cause);
                 self.leaving = Some(why);
@@ -65,7 +65,6 @@ impl Instance {
             Phase::Stopped
             | Phase::Waiting
             | Phase::Preparing { .. }
-            | Phase::Spawning { .. }
             | Phase::Stopping(_)
             | Phase::Cleaning { .. }
             | Phase::Backoff { .. }

@@ -37,10 +37,10 @@ impl Instance {
         if let Some(settled) = settled.or_else(|| self.over_the_limit(restart, now, cx)) {
             return settled;
         }
-        let delay = if rule == Some(RuleThen::RestartNow) {
-            Duration::ZERO
-        } else if proven && is_own_end(explained.cause) {
+        let delay = if proven && is_own_end(explained.cause) {
             self.attempts = 0;
+            Duration::ZERO
+        } else if rule == Some(RuleThen::RestartNow) {
             Duration::ZERO
         } else {
             self.attempts = self.attempts.saturating_add(1);

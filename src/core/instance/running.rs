@@ -38,6 +38,10 @@ impl Instance {
             }
             Phase::Running { live } => {
                 let finding = live.health.answered(&plan.health, role, seq, verdict, took_us, busy, cx.now.moment);
+                if role == ProbeRole::Liveness && finding != Finding::Stale && matches!(verdict, Verdict::Pass { .. }) {
+                    // It answers again: whoever waits for its turn to be restarted need not be.
+                    self.waits_to_heal = None;
+                }
                 if matches!(finding, Finding::Failure | Finding::Failing { .. }) {
                     self.record_failure(role, verdict, cx);
                 }

@@ -93,6 +93,13 @@ impl Supervisor {
     pub(super) fn start(&mut self, targets: &[Target]) -> Promised {
         let named = self.ids(targets)?;
         let mut goals = vec![];
+        if let (true, Some(target)) = (named.is_empty(), targets.first()) {
+            return Err(Denied {
+                code: DeniedCode::Conflict,
+                message: format!("{} has no instances to start", target.service),
+                hint: Some(format!("everup scale {}=1", target.service)),
+            });
+        }
         for id in &named {
             let Some(instance) = self.instance_mut(id) else { continue };
             // What is on its way or there already fulfils the promise.
@@ -151,7 +158,12 @@ impl Supervisor {
                 }
             }
         }
-        Ok((ids.into_iter().map(|id| Goal::Gone { id }).collect(), (vec![], notes)))
+        // Those that a smaller scale has sent away already are waited for as well.
+        let whole = |instance: &&Instance| {
+            targets.iter().any(|t| t.service == instance.id.service && t.index.is_none()) && instance.retiring
+        };
+        let others: Vec<InstanceId> = self.instances().filter(whole).map(|instance| instance.id.clone()).collect();
+        Ok((ids.into_iter().chain(others).map(|id| Goal::Gone { id }).collect(), (vec![], notes)))
     }
 
     fn restart(&mut self, targets: &[Target], at_once: bool, by: &Caller, now: Now, out: &mut Vec<Action>) -> Promised {
@@ -186,7 +198,8 @@ impl Supervisor {
             if several && !at_once && (of_service.len() > 1 || service.roll.is_some()) {
                 let under_way =
                     |id: &&&InstanceId| service.instances.get(&id.index).is_some_and(Instance::is_under_way);
-                let queue: Vec<u32> = of_service.iter().filter(under_way).map(|id| id.index).collect();
+                let left = |id: &&InstanceId| Some((id.index, service.instances.get(&id.index)?.run));
+                let queue: Vec<_> = of_service.iter().filter(under_way).filter_map(left).collect();
                 service.enroll(queue, why);
                 continue;
             }
@@ -255,7 +268,7 @@ impl Supervisor {
                         | Phase::Backoff { .. }
                         | Phase::Failed,
                     ) => {
-                        instance.rest(by_person("interrupted", &by.0), cx);
+                        instance.leave(by_person("interrupted", &by.0), cx);
                         instance.ends_everup = true;
                     }
                 }

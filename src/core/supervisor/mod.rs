@@ -71,6 +71,8 @@ pub struct Supervisor {
     dice: Dice,
     budget: Budget,
     stale: u64,
+    /// As it was after the latest step.
+    deadline: Option<Deadline>,
 }
 
 impl Supervisor {
@@ -87,6 +89,7 @@ impl Supervisor {
             dice: Dice(seeds.dice),
             budget: Budget::new(),
             stale: 0,
+            deadline: None,
         };
         let roots: Vec<ServiceName> = if only.is_empty() {
             supervisor.plan.services.iter().filter(|s| s.enabled).map(|s| s.name.clone()).collect()
@@ -123,30 +126,53 @@ impl Supervisor {
             self.hear(event, now, &mut out);
         }
         for _ in 0..MOST_ROUNDS {
-            self.fall_due(now, &mut out);
+            if self.deadline.is_some_and(|deadline| deadline.at <= now.moment) {
+                self.fall_due(now, &mut out);
+            }
             self.settle(now, &mut out);
-            if !self.instances().any(|instance| is_due(instance, now.moment)) {
+            self.deadline = self.find_deadline();
+            if self.deadline.is_none_or(|deadline| deadline.at > now.moment) {
                 break;
             }
         }
-        self.answer_requests(now, &mut out);
+        if !self.requests.is_empty() {
+            self.answer_requests(now, &mut out);
+            self.deadline = self.find_deadline();
+        }
         out
     }
 
     /// When the next step is due without any news.
     pub fn next_deadline(&self) -> Option<Deadline> {
-        let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline).map(|at| (at, "shutdown budget"));
-        self.instances()
-            .filter_map(Instance::deadline)
-            .chain(shutdown)
-            .chain(self.requests.values().filter_map(|open| open.until.map(|at| (at, "request"))))
-            .min_by_key(|(at, _)| *at)
-            .map(|(at, why)| Deadline { at, why })
+        self.deadline
+    }
+
+    fn find_deadline(&self) -> Option<Deadline> {
+        let mut next: Option<(Moment, &'static str)> = None;
+        let mut consider = |found: (Moment, &'static str)| {
+            if next.is_none_or(|(at, _)| found.0 < at) {
+                next = Some(found);
+            }
+        };
+        for service in self.services.values() {
+            service.instances.values().filter_map(Instance::deadline).for_each(&mut consider);
+        }
+        for open in self.requests.values() {
+            open.until.map(|at| (at, "request")).into_iter().for_each(&mut consider);
+        }
+        let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
+        shutdown.map(|at| (at, "shutdown budget")).into_iter().for_each(&mut consider);
+        next.map(|(at, why)| Deadline { at, why })
     }
 
     /// The plan in force.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// Whether everything is being stopped, for good.
+    pub fn is_ending(&self) -> bool {
+        self.shutdown.is_some()
     }
 
     /// Pieces of news dropped because they were about a run that is over.
@@ -196,7 +222,7 @@ impl Supervisor {
     }
 
     fn excuse_own_delay(&mut self, now: Moment) {
-        let Some(lag) = self.next_deadline().map(|deadline| now.since(deadline.at)) else { return };
+        let Some(lag) = self.deadline.map(|deadline| now.since(deadline.at)) else { return };
         if lag < HELD_UP {
             return;
         }

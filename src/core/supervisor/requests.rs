@@ -87,16 +87,15 @@ impl Supervisor {
         // The answer comes before the end of everup, which it may announce.
         let exit = out.iter().position(|action| matches!(action, Action::Exit { .. }));
         let mut answers = vec![];
-        self.requests = std::mem::take(&mut self.requests)
-            .into_iter()
-            .filter_map(|(id, open)| match self.judge(&open, exit.is_some(), now) {
-                Some(result) => {
-                    answers.push(Action::Answer { id, result });
-                    None
-                }
-                None => Some((id, open)),
-            })
-            .collect();
+        let mut requests = std::mem::take(&mut self.requests);
+        requests.retain(|id, open| match self.judge(open, exit.is_some(), now) {
+            Some(result) => {
+                answers.push(Action::Answer { id: *id, result });
+                false
+            }
+            None => true,
+        });
+        self.requests = requests;
         let at = exit.unwrap_or(out.len());
         out.splice(at..at, answers);
     }

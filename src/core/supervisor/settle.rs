@@ -17,43 +17,54 @@ impl Supervisor {
     pub(super) fn settle(&mut self, now: Now, out: &mut Vec<Action>) {
         // Each round moves at least one instance one phase on, and phases within a moment form no circle; the bound
         // only keeps a mistake here from becoming a hang.
-        let rounds = 4 + 4 * self.instances().count();
-        for _ in 0..rounds {
+        for round in 0.. {
+            let census = self.census();
             let moved = if self.shutdown.is_some() {
                 self.advance_shutdown(now, out)
             } else {
-                let retired = self.retire(now, out);
-                let left = self.let_go(false, now, out);
-                let started = self.start_waiting(now, out);
-                let mended = self.heal_and_roll(now, out);
-                let ending = self.notice_exit(now);
-                retired || left || started || mended || ending
+                // What goes, goes first: nothing is started on ground that is just giving way.
+                self.notice_exit(now) || {
+                    let retired = census.retiring && self.retire(now, out);
+                    let left = (retired || census.leaving) && self.let_go(false, now, out);
+                    let mended = census.changing && self.heal_and_roll(now, out);
+                    self.wake_dependents();
+                    let started = self.start_waiting(now, out);
+                    retired || left || mended || started
+                }
             };
-            if !moved {
+            if !moved || round > 4 + 4 * census.instances {
                 break;
             }
         }
     }
 
+    /// One look at everything, so that what nobody waits for costs nothing.
+    fn census(&self) -> Census {
+        let mut census = Census::default();
+        for service in self.services.values() {
+            census.changing |= service.roll.is_some();
+            census.retiring |= service.retiring;
+            for instance in service.instances.values() {
+                census.instances += 1;
+                census.retiring |= instance.retiring;
+                census.leaving |= instance.leaving.is_some();
+                census.changing |= instance.waits_to_heal.is_some();
+            }
+        }
+        census
+    }
+
     /// Starts what waits and has what it needs; fails what needs something that failed.
     fn start_waiting(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
-        self.wake_dependents();
-        let mut moved = false;
         let waiting: Vec<InstanceId> =
             self.instances().filter(|instance| waits(instance)).map(|instance| instance.id.clone()).collect();
+        let mut met = vec![];
+        let mut moved = false;
         for id in waiting {
             let standing = self.standing_of(&id.service);
-            let Some(service) = self.services.get_mut(&id.service) else { continue };
-            let plan = service.plan.clone();
-            let Some(instance) = service.instances.get_mut(&id.index) else { continue };
+            let Some(instance) = self.instance_mut(&id) else { continue };
             match standing {
-                Standing::Met => {
-                    instance.plan = plan;
-                    let mut cx = Self::context(&mut self.dice, &mut self.budget, now, out);
-                    instance.begin(&mut cx);
-                    self.runs.insert(id, instance.run);
-                    moved = true;
-                }
+                Standing::Met => met.push(id),
                 Standing::Pending(whom) => {
                     if matches!(instance.phase, Phase::Failed) {
                         instance.phase = Phase::Waiting;
@@ -63,24 +74,25 @@ impl Supervisor {
                     instance.reason = Some(format!("waits for {whom}"));
                 }
                 Standing::Broken(whom) => {
-                    instance.reason = Some(format!("needs {whom}"));
-                    if matches!(instance.phase, Phase::Waiting) {
-                        instance.phase = Phase::Failed;
-                        instance.cause = Some(Cause::Dependency);
-                        out.push(Action::Record(Fact {
-                            cause: Some(Cause::Dependency),
-                            certainty: Some(Certainty::Certain),
-                            message: instance.reason.clone(),
-                            evidence: instance.reason.iter().cloned().collect(),
-                            then: Some("starts once what it needs is back".to_owned()),
-                            ..instance.fact(EventWord::Failed)
-                        }));
-                        moved = true;
-                    }
+                    moved |= matches!(instance.phase, Phase::Waiting);
+                    instance.fail_for_need(&whom, out);
                 }
             }
         }
-        moved
+        // A failure may be the end of everup; then nothing is to be started any more.
+        if moved {
+            return true;
+        }
+        for id in &met {
+            let Some(service) = self.services.get_mut(&id.service) else { continue };
+            let plan = service.plan.clone();
+            let Some(instance) = service.instances.get_mut(&id.index) else { continue };
+            instance.plan = plan;
+            let mut cx = Self::context(&mut self.dice, &mut self.budget, now, out);
+            instance.begin(&mut cx);
+            self.runs.insert(id.clone(), instance.run);
+        }
+        !met.is_empty()
     }
 
     /// How everything that `name` needs stands, the worst first.
@@ -111,6 +123,9 @@ impl Supervisor {
             }
             service.was_ready = ready;
         }
+        if risen.is_empty() {
+            return;
+        }
         for service in self.services.values_mut() {
             if risen.iter().any(|name| service.plan.needs.contains_key(name)) {
                 for instance in service.instances.values_mut() {
@@ -127,7 +142,10 @@ impl Supervisor {
         for service in self.services.values_mut() {
             let mut cx = Self::context(&mut self.dice, &mut self.budget, now, out);
             moved |= service.heal(&mut cx);
-            moved |= service.advance_roll(&mut cx);
+            // At once to its next step, so that nothing is started beside an instance that is about to go.
+            while service.advance_roll(&mut cx) {
+                moved = true;
+            }
         }
         moved
     }
@@ -136,9 +154,6 @@ impl Supervisor {
     fn retire(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
         let mut moved = false;
         for service in self.services.values_mut() {
-            if !service.instances.values().any(|instance| instance.retiring) {
-                continue;
-            }
             for instance in service.instances.values_mut().filter(|i| i.retiring && i.desired == Desired::Up) {
                 let why = Explained {
                     cause: Cause::Config,
@@ -161,9 +176,6 @@ impl Supervisor {
     /// Ends what is not wanted any more, unless something that needs it is on its way out too and still there: that goes
     /// first. With `all` nobody waits. Returns whether anything moved.
     pub(super) fn let_go(&mut self, all: bool, now: Now, out: &mut Vec<Action>) -> bool {
-        if !self.instances().any(|instance| instance.leaving.is_some()) {
-            return false;
-        }
         let needed: BTreeSet<ServiceName> = self
             .services
             .values()
@@ -184,9 +196,42 @@ impl Supervisor {
     }
 }
 
+impl Instance {
+    /// It waits in vain for `whom`.
+    fn fail_for_need(&mut self, whom: &str, out: &mut Vec<Action>) {
+        let reason = format!("needs {whom}");
+        self.reason = Some(reason.clone());
+        if !matches!(self.phase, Phase::Waiting) {
+            return;
+        }
+        self.phase = Phase::Failed;
+        self.cause = Some(Cause::Dependency);
+        out.push(Action::Record(Fact {
+            cause: Some(Cause::Dependency),
+            certainty: Some(Certainty::Certain),
+            message: Some(reason.clone()),
+            evidence: vec![reason],
+            then: Some("starts once what it needs is back".to_owned()),
+            ..self.fact(EventWord::Failed)
+        }));
+    }
+}
+
 /// On its way out, and still there. Nobody waits for what even SIGKILL does not end.
 fn is_departing(instance: &Instance) -> bool {
     instance.desired == Desired::Down && !instance.is_gone() && !instance.unkillable
+}
+
+/// What there is to settle.
+#[derive(Debug, Default)]
+struct Census {
+    instances: usize,
+    /// Something is in no plan any more.
+    retiring: bool,
+    /// Something waits for those that need it to go.
+    leaving: bool,
+    /// Something is to be restarted when its turn comes.
+    changing: bool,
 }
 
 /// Whether `instance` may start as soon as what it needs is there.
