@@ -17,7 +17,8 @@ use crate::os::spawn::{Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdi
 pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Spawning, SpawnFailure> {
     let number = socket.as_raw_fd().to_string();
     let own = [(ROLE_VARIABLE, ROLE_ENGINE), (FD_VARIABLE, number.as_str())];
-    let inherited = std::env::vars_os().filter(|(key, _)| own.iter().all(|(ours, _)| key.as_encoded_bytes() != ours.as_bytes()));
+    let inherited =
+        std::env::vars_os().filter(|(key, _)| own.iter().all(|(ours, _)| key.as_encoded_bytes() != ours.as_bytes()));
     let env = inherited.chain(own.map(|(key, value)| (key.into(), value.into())));
     let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new("."))?;
     spec.session = Session::Keep;
@@ -36,8 +37,10 @@ pub(super) fn run(
 ) -> Result<Run, SpawnFailure> {
     // Neither text holds a NUL byte, so it is always taken.
     let _ = spec.env.push(&[TOKEN_VARIABLE.as_bytes(), b"=", trees.token_value(token).as_bytes()]);
-    let streams = Streams::new(stdio, passed)
-        .map_err(|error| SpawnFailure { stage: SpawnStage::Files, errno: error.raw_os_error().unwrap_or(libc::EBADF) })?;
+    let streams = Streams::new(stdio, passed).map_err(|error| SpawnFailure {
+        stage: SpawnStage::Files,
+        errno: error.raw_os_error().unwrap_or(libc::EBADF),
+    })?;
     let wiring = streams.wiring();
 
     let born = trees.groups.as_ref().ok().and_then(|groups| Some((groups, groups.make(label, token.0).ok()?)));

@@ -200,7 +200,8 @@ mod tests {
     use super::*;
 
     fn spawn(argument: &str) -> ToGuardian {
-        let mut spec = SpawnSpec::new(Path::new("/bin/echo"), ["echo", argument], [("A", "b")], Path::new("/")).unwrap();
+        let mut spec =
+            SpawnSpec::new(Path::new("/bin/echo"), ["echo", argument], [("A", "b")], Path::new("/")).unwrap();
         spec.umask = Some(0o27);
         ToGuardian::Spawn {
             token: Token(7),

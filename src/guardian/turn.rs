@@ -100,7 +100,8 @@ impl Guardian {
                 self.lose_engine(now);
             } else if listening && self.post.is_waiting() != asked_for_room {
                 asked_for_room = !asked_for_room;
-                let interest = if asked_for_room { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+                let interest =
+                    if asked_for_room { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
                 self.epoll.modify(&self.post, &mut EpollEvent::new(interest, POST))?;
             }
             self.kill_again(now);
@@ -231,8 +232,12 @@ impl Guardian {
                 for token in self.runs.living() {
                     self.end_tree(token, now);
                 }
-                self.leaving =
-                    Some(Leaving { code: Some(code), kill_at: None, engine_until: now + ENGINE_GRACE, until: now + ENGINE_GRACE + PATIENCE });
+                self.leaving = Some(Leaving {
+                    code: Some(code),
+                    kill_at: None,
+                    engine_until: now + ENGINE_GRACE,
+                    until: now + ENGINE_GRACE + PATIENCE,
+                });
             }
         }
     }

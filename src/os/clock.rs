@@ -9,10 +9,7 @@ use crate::model::units::{Moment, Now, Timestamp};
 /// This instant by both clocks.
 pub fn now() -> Now {
     let wall = since_epoch(ClockId::CLOCK_REALTIME);
-    Now {
-        moment: Moment(monotonic_us() / 1_000),
-        wall: Timestamp(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
-    }
+    Now { moment: Moment(monotonic_us() / 1_000), wall: Timestamp(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)) }
 }
 
 /// Microseconds on the monotonic clock, since boot.

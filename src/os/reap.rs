@@ -49,7 +49,9 @@ fn end(status: i32) -> Option<End> {
     }
     if libc::WIFSIGNALED(status) {
         let core = libc::WCOREDUMP(status);
-        return Some(Signal::from_number(libc::WTERMSIG(status)).map_or(End::Unknown, |signal| End::Signal { signal, core }));
+        return Some(
+            Signal::from_number(libc::WTERMSIG(status)).map_or(End::Unknown, |signal| End::Signal { signal, core }),
+        );
     }
     None
 }

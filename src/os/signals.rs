@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::signal::{SigSet, Signal, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Every signal that can be put off, blocked in this thread and readable one by one.
@@ -27,9 +27,15 @@ impl Signals {
     /// As signalfd(2).
     pub fn block_all() -> io::Result<Self> {
         let mut set = SigSet::all();
-        for fault in
-            [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP, Signal::SIGABRT, Signal::SIGSYS]
-        {
+        for fault in [
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGILL,
+            Signal::SIGFPE,
+            Signal::SIGTRAP,
+            Signal::SIGABRT,
+            Signal::SIGSYS,
+        ] {
             set.remove(fault);
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None)?;

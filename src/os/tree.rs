@@ -53,7 +53,9 @@ pub fn children(parent: Pid) -> Vec<Pid> {
         match procfs::read_up_to(&path, 1 << 20) {
             Ok(text) => found.extend(procfs::pids(&text)),
             // Some kernels have no such file.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !has_children_files() => return children_by_parent(parent),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !has_children_files() => {
+                return children_by_parent(parent);
+            }
             Err(_) => {}
         }
     }

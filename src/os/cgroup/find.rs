@@ -31,7 +31,12 @@ pub(super) fn own_group(mountinfo: &str, cgroup: &str) -> Result<PathBuf, NoCgro
         .rev() // the latest mount on a path is the one that is seen
         .filter(|_| own.is_absolute() && !own.components().any(|part| part.as_os_str() == ".."))
         .find_map(|mount| Some(mount.point.join(own.strip_prefix(&mount.root).ok()?)))
-        .ok_or_else(|| NoCgroup(format!("cannot use control groups: the mounted tree does not show our own group {}", own.display())))
+        .ok_or_else(|| {
+            NoCgroup(format!(
+                "cannot use control groups: the mounted tree does not show our own group {}",
+                own.display()
+            ))
+        })
 }
 
 /// One mounted cgroup v2 tree.
@@ -103,7 +108,11 @@ mod tests {
         for (mountinfo, cgroup, expected) in [
             (HYBRID, "9:name=systemd:/\n4:memory:/process_api/x\n0::/\n", "/sys/fs/cgroup/unified/"),
             (HYBRID, "1:cpu:/\n0::/a/b\n", "/sys/fs/cgroup/unified/a/b"),
-            (UNIFIED, "0::/user.slice/user-1000.slice/session-2.scope\n", "/sys/fs/cgroup/user.slice/user-1000.slice/session-2.scope"),
+            (
+                UNIFIED,
+                "0::/user.slice/user-1000.slice/session-2.scope\n",
+                "/sys/fs/cgroup/user.slice/user-1000.slice/session-2.scope",
+            ),
             (CONTAINER, "0::/\n", "/sys/fs/cgroup/"),
             (BIND, "0::/docker/abc\n", "/sys/fs/cgroup/"),
             (BIND, "0::/docker/abc/app\n", "/sys/fs/cgroup/app"),

@@ -40,7 +40,8 @@ impl Groups {
     /// [`NoCgroup`] says why control groups cannot be used here: no tree, no permission, read-only, …
     pub fn create() -> Result<Self, NoCgroup> {
         let read = |path: &str| {
-            std::fs::read_to_string(path).map_err(|e| NoCgroup(format!("cannot use control groups: {path} cannot be read ({e})")))
+            std::fs::read_to_string(path)
+                .map_err(|e| NoCgroup(format!("cannot use control groups: {path} cannot be read ({e})")))
         };
         let own = find::own_group(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)?;
         let cannot = |what: &str| {
@@ -77,7 +78,8 @@ impl Groups {
     /// # Errors
     /// As mkdir(2).
     pub fn make(&self, label: &str, otherwise: u64) -> io::Result<(Group, OwnedFd)> {
-        let mut name: String = label.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+        let mut name: String =
+            label.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
         if name.is_empty() || name.starts_with('.') || name.starts_with("cgroup.") {
             name.insert(0, '_');
         }

@@ -40,8 +40,14 @@ pub(super) const REPORT: usize = 5;
 
 /// The steps that can fail here, by the number that stands for them in a report.
 const STAGES: [SpawnStage; 8] = [
-    SpawnStage::Cgroup, SpawnStage::Session, SpawnStage::Limits, SpawnStage::Nice, SpawnStage::Cwd, SpawnStage::Fds,
-    SpawnStage::Credentials, SpawnStage::Exec,
+    SpawnStage::Cgroup,
+    SpawnStage::Session,
+    SpawnStage::Limits,
+    SpawnStage::Nice,
+    SpawnStage::Cwd,
+    SpawnStage::Fds,
+    SpawnStage::Credentials,
+    SpawnStage::Exec,
 ];
 
 /// A failure as bytes: the step, then the error number.
