@@ -24,6 +24,7 @@ use crate::guardian::turn::Guardian;
 use crate::model::names::Pid;
 use crate::os::signals::Signals;
 use crate::os::spawn::{SpawnFailure, Spawner};
+use crate::os::terminal::Settings;
 use crate::os::{clock, environment, limits, seqpacket, tree};
 
 const ROLE_VARIABLE: &str = "EVERUP_ROLE";
@@ -96,6 +97,7 @@ fn work() -> Result<u8, GuardianError> {
     let mut spawner = Spawner::new().map_err(GuardianError::Prepare)?;
     // Two descriptors a service go beyond the usual soft limit soon; if it cannot be raised, spawns say so in time.
     let _ = limits::raise_open_files();
+    let terminal = Settings::of_stdin();
     let foreign = tree::children(Pid(std::process::id().cast_signed()));
     let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
     let mut engine = launch::engine(&mut spawner, theirs.as_fd()).map_err(GuardianError::Engine)?;
@@ -114,7 +116,11 @@ fn work() -> Result<u8, GuardianError> {
         epoll,
         leaving: None,
     };
-    guardian.serve().map_err(GuardianError::Wait)
+    let code = guardian.serve().map_err(GuardianError::Wait);
+    if let Some(terminal) = terminal {
+        terminal.restore();
+    }
+    code
 }
 
 #[cfg(test)]

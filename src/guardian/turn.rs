@@ -15,7 +15,7 @@ use crate::model::service::End;
 use crate::os::clock;
 use crate::os::reap::{self, Reaped};
 use crate::os::signals::Signals;
-use crate::os::spawn::{SpawnFailure, Spawner};
+use crate::os::spawn::{SpawnFailure, Spawner, Spawning};
 use crate::os::tree::Process;
 
 /// What the loop's events are about; all others are about the process with that token.
@@ -157,7 +157,7 @@ impl Guardian {
     /// Tells whether a process has come to its program, as soon as that is decided.
     fn decide_spawn(&mut self, token: Token) {
         let Some(run) = self.runs.get_mut(token) else { return };
-        let Some(outcome) = run.spawning.as_mut().and_then(|spawning| spawning.outcome()) else { return };
+        let Some(outcome) = run.spawning.as_mut().and_then(Spawning::outcome) else { return };
         run.spawning = None;
         match outcome {
             Ok(()) => {

@@ -60,13 +60,16 @@ fn take_attached(header: &libc::msghdr, message: &mut Message) {
     unsafe {
         let mut next = libc::CMSG_FIRSTHDR(header);
         while let Some(control) = next.as_ref() {
+            // A word is not a usize in every C library.
+            #[allow(clippy::unnecessary_cast, reason = "it is one in some")]
             let length = (control.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
-            let data = libc::CMSG_DATA(control);
+            let data: *const libc::c_void = libc::CMSG_DATA(control).cast();
             match (control.cmsg_level, control.cmsg_type) {
                 (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                    let numbers = data.cast::<i32>();
                     for index in 0..length / size_of::<i32>() {
                         // The kernel has made these for us, and nobody else knows them.
-                        message.fds.push(OwnedFd::from_raw_fd(data.cast::<i32>().add(index).read_unaligned()));
+                        message.fds.push(OwnedFd::from_raw_fd(numbers.add(index).read_unaligned()));
                     }
                 }
                 (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if length >= size_of::<libc::ucred>() => {

@@ -69,7 +69,7 @@ pub(super) fn is_ours() -> bool {
 }
 
 /// At most `limit` bytes of a file.
-pub(super) fn read_up_to(path: &str, limit: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_up_to(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)

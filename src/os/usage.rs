@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -83,14 +84,8 @@ impl Sampler {
     /// What the tree of `main` uses, `key` naming its run: all of its control group where it has one, else what hangs
     /// on `main`. None when nothing of it lives.
     pub fn sample(&mut self, key: u64, main: Pid, cgroup: Option<&Path>) -> Option<Usage> {
-        let pids = match cgroup.map(cgroup::procs) {
-            Some(Ok(pids)) => pids,
-            Some(Err(_)) | None => {
-                let mut members = Vec::new();
-                tree::collect(main, &|_| false, &mut members);
-                members.into_iter().map(|member| member.pid).collect()
-            }
-        };
+        let grouped = cgroup.and_then(|group| cgroup::procs(group).ok());
+        let pids = grouped.unwrap_or_else(|| tree::descendants(main, &|_| false));
         let mut tree = self.trees.remove(&key).unwrap_or_default();
         let usage = self.read(&mut tree, &pids);
         if usage.processes == 0 {
@@ -138,8 +133,10 @@ impl Sampler {
         }
         let total = tree.past_ticks + tree.members.values().map(|member| member.ticks).sum::<u64>();
         if let Some((when, ticks)) = tree.last.filter(|(when, _)| *when < now) {
-            let seconds = (now - when) as f64 / 1_000_000.0;
-            usage.cpu_percent = Some(total.saturating_sub(ticks) as f64 / self.ticks_per_second / seconds * 100.0);
+            let seconds = Duration::from_micros(now - when).as_secs_f64();
+            // More ticks than fit would be four hundred days of one core between two readings.
+            let ticks = f64::from(u32::try_from(total.saturating_sub(ticks)).unwrap_or(u32::MAX));
+            usage.cpu_percent = Some(ticks / self.ticks_per_second / seconds * 100.0);
         }
         tree.last = Some((now, total));
         usage

@@ -168,7 +168,7 @@ impl Spawner {
             };
             if let Some(folder) = cgroup {
                 arguments.flags |= CLONE_INTO_CGROUP;
-                arguments.cgroup = folder.as_raw_fd() as u64;
+                arguments.cgroup = u64::from(folder.as_raw_fd().cast_unsigned());
             }
             let size = size_of::<CloneArguments>();
             // SAFETY: without CLONE_VM the child has a copy of all our memory, this stack included; it leaves this
