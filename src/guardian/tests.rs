@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::*;
 use crate::guardian::link::Link;
-use crate::guardian::protocol::{FromGuardian, StdioSpec, ToGuardian, Token};
+use crate::guardian::protocol::{Capabilities, FromGuardian, StdioSpec, ToGuardian, Token};
 use crate::model::service::{End, SpawnStage};
 use crate::model::signal::Signal;
 use crate::os::spawn::SpawnSpec;
@@ -220,6 +220,9 @@ const SCENES: &[(&str, Scene)] = &[
         engine.send(&ToGuardian::Quit { code: 0 });
     }),
     ("many", |engine| {
+        let guardian = nix::unistd::getppid();
+        let files = || std::fs::read_dir(format!("/proc/{guardian}/fd")).unwrap().count();
+        let before = files();
         // All are asked for before the first answer is read.
         let none: [(&str, &str); 0] = [];
         let spec = SpawnSpec::new(Path::new("/bin/true"), ["true"], none, Path::new("/")).unwrap();
@@ -243,6 +246,17 @@ const SCENES: &[(&str, Scene)] = &[
             }
         }
         assert_eq!(spawned, 300);
+        // Its answer says that all before it has been carried out.
+        let nothing = SpawnSpec::new(Path::new("/no/such"), ["x"], none, Path::new("/")).unwrap();
+        let stdio = [StdioSpec::Null; 3];
+        engine.send(&ToGuardian::Spawn { token: Token(300), label: "x".to_owned(), spec: nothing, stdio });
+        assert!(matches!(engine.next().0, FromGuardian::Failed { .. }));
+        assert_eq!(files(), before, "no descriptor is left behind");
+        let FromGuardian::Hello(Capabilities { cgroup, .. }) = &engine.said[0] else { panic!() };
+        if let Ok(folder) = cgroup {
+            let left: Vec<_> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.file_name()).collect();
+            assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("m-")), "{left:?}");
+        }
         engine.send(&ToGuardian::Quit { code: 0 });
     }),
     ("measure", |engine| measure(engine)),

@@ -70,17 +70,20 @@ impl Trees {
         {
             return;
         }
-        let mut known = Vec::new();
+        let mut known = BTreeSet::new();
         // A few rounds at once catch up with a tree that still grows.
         for _ in 0..8 {
             let members = self.members(token, run, runs);
-            if members.iter().all(|member| known.contains(member)) {
-                return;
-            }
+            let grown = members.iter().any(|member| !known.contains(member));
+            // What one process alone leaves behind is found when its end is told.
+            let last = !grown || members.len() == 1;
             for member in members {
                 // It may have ended meanwhile; what lives is found again.
                 let _ = member.signal(libc::SIGKILL);
-                known.push(member);
+                known.insert(member);
+            }
+            if last {
+                return;
             }
         }
     }

@@ -7,6 +7,7 @@ pub mod environment;
 pub mod host;
 pub mod limits;
 pub mod lock;
+pub mod memory;
 mod message;
 pub mod notify;
 pub mod oom;

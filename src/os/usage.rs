@@ -258,5 +258,27 @@ mod tests {
             .collect();
         took.sort_unstable();
         println!("one process: median {} µs", took[500]);
+        let Ok(groups) = cgroup::Groups::create() else { return };
+        let (group, folder) = groups.make("measured", 0).unwrap();
+        let spec =
+            crate::os::spawn::SpawnSpec::new(Path::new("/bin/sleep"), ["sleep", "100"], [("A", "b")], Path::new("/"));
+        let null = [crate::os::spawn::Stdio::Null; 3];
+        let wiring = crate::os::spawn::Wiring { stdio: null, keep: None };
+        let folder = std::os::fd::AsFd::as_fd(&folder);
+        let mut spawner = crate::os::spawn::Spawner::new().unwrap();
+        let mut sleeper = spawner.spawn(&std::rc::Rc::new(spec.unwrap()), &wiring, Some(folder)).unwrap();
+        sleeper.wait().unwrap();
+        let path = groups.path_of(&group);
+        let mut took: Vec<u64> = (0..1_000)
+            .map(|_| {
+                let start = clock::monotonic_us();
+                assert_eq!(sampler.sample(2, sleeper.pid, Some(&path)).unwrap().processes, 1);
+                clock::monotonic_us() - start
+            })
+            .collect();
+        took.sort_unstable();
+        println!("sample with cgroup: median {} µs", took[500]);
+        tree::Process::find(sleeper.pid).unwrap().signal(libc::SIGKILL).unwrap();
+        nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(sleeper.pid.0), None).unwrap();
     }
 }
