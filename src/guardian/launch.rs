@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::guardian::link::FD_VARIABLE;
 use crate::guardian::protocol::{StdioSpec, Token};
@@ -22,7 +23,7 @@ pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Sp
     let env = inherited.chain(own.map(|(key, value)| (key.into(), value.into())));
     let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new("."))?;
     spec.session = Session::Keep;
-    spawner.spawn(&spec, &Wiring { stdio: [Stdio::Inherit; 3], keep: Some(socket) }, None)
+    spawner.spawn(&Rc::new(spec), &Wiring { stdio: [Stdio::Inherit; 3], keep: Some(socket) }, None)
 }
 
 /// Makes one process for the engine, on its way to its program.
@@ -37,6 +38,7 @@ pub(super) fn run(
 ) -> Result<Run, SpawnFailure> {
     // Neither text holds a NUL byte, so it is always taken.
     let _ = spec.env.push(&[TOKEN_VARIABLE.as_bytes(), b"=", trees.token_value(token).as_bytes()]);
+    let spec = Rc::new(spec);
     let streams = Streams::new(stdio, passed).map_err(|error| SpawnFailure {
         stage: SpawnStage::Files,
         errno: error.raw_os_error().unwrap_or(libc::EBADF),

@@ -24,8 +24,11 @@ use crate::guardian::turn::Guardian;
 use crate::model::names::Pid;
 use crate::os::signals::Signals;
 use crate::os::spawn::{SpawnFailure, Spawner};
+use crate::os::terminal::Settings;
 use crate::os::{clock, environment, limits, seqpacket, tree};
 
+/// What `ps` and `top` show; the kernel would take it from `/proc/self/exe`.
+const NAME: &str = "everup";
 const ROLE_VARIABLE: &str = "EVERUP_ROLE";
 const ROLE_GUARDIAN: &str = "guardian";
 const ROLE_ENGINE: &str = "engine";
@@ -46,7 +49,10 @@ pub fn role() -> Role {
     let role = environment::take(ROLE_VARIABLE);
     match role.as_ref().and_then(|role| role.to_str()) {
         Some(ROLE_GUARDIAN) => Role::Guardian,
-        Some(ROLE_ENGINE) => Role::Engine,
+        Some(ROLE_ENGINE) => {
+            environment::set_process_name(NAME);
+            Role::Engine
+        }
         _ => Role::Command,
     }
 }
@@ -90,7 +96,7 @@ pub fn run() -> ExitCode {
 fn work() -> Result<u8, GuardianError> {
     // Before anything else: as PID 1 nothing must reach us that nobody reads.
     let signals = Signals::block_all().map_err(GuardianError::Prepare)?;
-    environment::set_process_name("everup");
+    environment::set_process_name(NAME);
     tree::become_subreaper().map_err(GuardianError::Prepare)?;
     let above = environment::take(TOKEN_VARIABLE).and_then(|words| words.into_string().ok()).unwrap_or_default();
     let mut spawner = Spawner::new().map_err(GuardianError::Prepare)?;
@@ -98,6 +104,8 @@ fn work() -> Result<u8, GuardianError> {
     let _ = limits::raise_open_files();
     let foreign = tree::children(Pid(std::process::id().cast_signed()));
     let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
+    // Before the engine can change it.
+    let terminal = Settings::of_stdin();
     let mut engine = launch::engine(&mut spawner, theirs.as_fd()).map_err(GuardianError::Engine)?;
     drop(theirs);
     // While the engine starts.
@@ -112,6 +120,9 @@ fn work() -> Result<u8, GuardianError> {
         engine: Some(engine.pid),
         runs: Runs::default(),
         epoll,
+        spawning: 0,
+        burst: 0,
+        terminal,
         leaving: None,
     };
     guardian.serve().map_err(GuardianError::Wait)

@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::guardian::protocol::{self, FromGuardian, ToGuardian};
 
+/// What the kernel says while it has no room.
+const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM, libc::ETOOMANYREFS];
+
 /// Sends at once, or keeps what the engine has no room for. It grows by at most three messages for each process asked
 /// for, and the engine cannot ask while it does not read.
 #[derive(Debug)]
@@ -77,14 +80,12 @@ impl Post {
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         match protocol::send(self.socket.as_fd(), message, &borrowed) {
             Ok(()) => true,
-            Err(error) => match error.raw_os_error() {
-                // ETOOMANYREFS: too many descriptors under way already; they arrive first.
-                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::ETOOMANYREFS) => false,
-                _ => {
-                    self.close();
-                    true
-                }
-            },
+            // The last: too many descriptors are under way already; they arrive first.
+            Err(error) if NO_ROOM.iter().any(|errno| error.raw_os_error() == Some(*errno)) => false,
+            Err(_) => {
+                self.close();
+                true
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the guardian knows of each process it was asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use crate::guardian::protocol::Token;
@@ -23,8 +23,6 @@ pub(super) struct Run {
     pub(super) group: Option<Group>,
     /// Our ends of its pipes: nothing it wrote is lost while the engine is away.
     pub(super) pipes: Vec<OwnedFd>,
-    /// Killing its tree is under way.
-    pub(super) ending: Option<Ending>,
     /// Nothing of it lives any more.
     pub(super) gone: bool,
     /// The engine has written it down.
@@ -41,7 +39,6 @@ impl Run {
             failed: false,
             group,
             pipes,
-            ending: None,
             gone: false,
             forgotten: false,
         }
@@ -74,11 +71,18 @@ impl Ending {
     }
 }
 
-/// All of them, by token and by main process.
+/// All of them, by token and by main process; and, so that no turn of the loop has to look at all, the few that want
+/// attention.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     by_token: BTreeMap<Token, Run>,
     by_main: BTreeMap<Pid, Token>,
+    /// Of which something lives.
+    living: BTreeSet<Token>,
+    /// Whose main process has ended, but not all of the tree.
+    lingering: BTreeSet<Token>,
+    /// Whose tree is being killed.
+    ending: BTreeMap<Token, Ending>,
 }
 
 impl Runs {
@@ -86,6 +90,7 @@ impl Runs {
         if let Some(main) = run.main {
             self.by_main.insert(main, token);
         }
+        self.living.insert(token);
         self.by_token.insert(token, run);
     }
 
@@ -101,6 +106,7 @@ impl Runs {
     pub(super) fn main_reaped(&mut self, pid: Pid) -> Option<Token> {
         let token = self.by_main.remove(&pid)?;
         self.by_token.get_mut(&token)?.main = None;
+        self.lingering.insert(token);
         Some(token)
     }
 
@@ -114,6 +120,16 @@ impl Runs {
         self.by_token.iter().find(|(_, run)| !run.gone && run.session.0 == session).map(|(token, _)| *token)
     }
 
+    /// Notes that nothing of a run lives any more.
+    pub(super) fn set_gone(&mut self, token: Token) -> Option<&mut Run> {
+        self.living.remove(&token);
+        self.lingering.remove(&token);
+        self.ending.remove(&token);
+        let run = self.by_token.get_mut(&token)?;
+        run.gone = true;
+        Some(run)
+    }
+
     /// Drops what is both over and written down.
     pub(super) fn drop_if_done(&mut self, token: Token) {
         if self.by_token.get(&token).is_some_and(|run| run.gone && run.forgotten) {
@@ -121,34 +137,48 @@ impl Runs {
         }
     }
 
+    /// Notes that a tree has been killed once; false when that has been under way before, or nothing of it lives.
+    pub(super) fn begin_ending(&mut self, token: Token, now: u64) -> bool {
+        let first = self.living.contains(&token) && !self.ending.contains_key(&token);
+        if first {
+            self.ending.insert(token, Ending::begun(now));
+        }
+        first
+    }
+
+    /// The trees to be killed once more at `now`; each is due again after a longer pause.
+    pub(super) fn due(&mut self, now: u64) -> Vec<Token> {
+        let due = self.ending.iter_mut().filter(|(_, ending)| ending.next <= now);
+        due.map(|(token, ending)| {
+            *ending = ending.repeated(now);
+            *token
+        })
+        .collect()
+    }
+
+    /// When the next of them is due, in milliseconds of the monotonic clock.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.ending.values().map(|ending| ending.next).min()
+    }
+
     /// Those whose main process has ended but not all of their tree.
     pub(super) fn lingering(&self) -> Vec<Token> {
-        self.select(|run| run.main.is_none() && !run.gone)
+        self.lingering.iter().copied().collect()
+    }
+
+    /// Whether there are such.
+    pub(super) fn has_lingering(&self) -> bool {
+        !self.lingering.is_empty()
     }
 
     /// Those of which something lives.
     pub(super) fn living(&self) -> Vec<Token> {
-        self.select(|run| !run.gone)
+        self.living.iter().copied().collect()
     }
 
-    /// Those to be killed once more at `now`.
-    pub(super) fn due(&self, now: u64) -> Vec<Token> {
-        self.select(|run| !run.gone && run.ending.is_some_and(|ending| ending.next <= now))
-    }
-
-    /// When the next of them is due, in milliseconds of the monotonic clock; for lingering trees that nobody ends a
-    /// look is due now and then.
-    pub(super) fn next_due(&self) -> Option<u64> {
-        self.by_token.values().filter(|run| !run.gone).filter_map(|run| run.ending).map(|ending| ending.next).min()
-    }
-
-    /// Whether anything of any run lives.
+    /// Whether nothing of any run lives.
     pub(super) fn is_quiet(&self) -> bool {
-        self.by_token.values().all(|run| run.gone)
-    }
-
-    fn select(&self, wanted: impl Fn(&Run) -> bool) -> Vec<Token> {
-        self.by_token.iter().filter(|(_, run)| wanted(run)).map(|(token, _)| *token).collect()
+        self.living.is_empty()
     }
 }
 
@@ -164,7 +194,6 @@ mod tests {
             session: Pid(pid),
             group: None,
             pipes: vec![],
-            ending: None,
             gone: false,
             forgotten: false,
         }
@@ -189,10 +218,12 @@ mod tests {
         assert_eq!(runs.main_reaped(Pid(100)), Some(Token(1)));
         assert_eq!((runs.is_main(Pid(100)), runs.lingering()), (false, vec![Token(1)]));
         assert_eq!(runs.of_session(100), Some(Token(1)));
+        assert!(runs.begin_ending(Token(1), 0) && !runs.begin_ending(Token(1), 1));
+        assert_eq!((runs.due(4), runs.due(5), runs.next_due()), (vec![], vec![Token(1)], Some(15)));
         runs.get_mut(Token(1)).unwrap().forgotten = true;
         runs.drop_if_done(Token(1));
         assert!(!runs.is_quiet());
-        runs.get_mut(Token(1)).unwrap().gone = true;
+        assert!(runs.set_gone(Token(1)).is_some());
         runs.drop_if_done(Token(1));
         assert!(runs.is_quiet() && runs.get(Token(1)).is_none());
     }

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::*;
 use crate::guardian::link::Link;
-use crate::guardian::protocol::{FromGuardian, StdioSpec, ToGuardian, Token};
+use crate::guardian::protocol::{Capabilities, FromGuardian, StdioSpec, ToGuardian, Token};
 use crate::model::service::{End, SpawnStage};
 use crate::model::signal::Signal;
 use crate::os::spawn::SpawnSpec;
@@ -220,6 +220,9 @@ const SCENES: &[(&str, Scene)] = &[
         engine.send(&ToGuardian::Quit { code: 0 });
     }),
     ("many", |engine| {
+        let guardian = nix::unistd::getppid();
+        let files = || std::fs::read_dir(format!("/proc/{guardian}/fd")).unwrap().count();
+        let before = files();
         // All are asked for before the first answer is read.
         let none: [(&str, &str); 0] = [];
         let spec = SpawnSpec::new(Path::new("/bin/true"), ["true"], none, Path::new("/")).unwrap();
@@ -243,8 +246,20 @@ const SCENES: &[(&str, Scene)] = &[
             }
         }
         assert_eq!(spawned, 300);
+        // Its answer says that all before it has been carried out.
+        let nothing = SpawnSpec::new(Path::new("/no/such"), ["x"], none, Path::new("/")).unwrap();
+        let stdio = [StdioSpec::Null; 3];
+        engine.send(&ToGuardian::Spawn { token: Token(300), label: "x".to_owned(), spec: nothing, stdio });
+        assert!(matches!(engine.next().0, FromGuardian::Failed { .. }));
+        assert_eq!(files(), before, "no descriptor is left behind");
+        let FromGuardian::Hello(Capabilities { cgroup, .. }) = &engine.said[0] else { panic!() };
+        if let Ok(folder) = cgroup {
+            let left: Vec<_> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.file_name()).collect();
+            assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("m-")), "{left:?}");
+        }
         engine.send(&ToGuardian::Quit { code: 0 });
     }),
+    ("measure", |engine| measure(engine)),
     ("dies", |engine| {
         let (pid, _output) = engine.shell(1, "setsid sleep 1000 & echo $!; exec sleep 1000");
         eprintln!("LEFT {pid}");
@@ -315,4 +330,113 @@ fn assert_nothing_left(errors: &str) {
     let (_, pid) = errors.split_once("LEFT ").unwrap();
     let pid: i32 = pid.lines().next().unwrap().parse().unwrap();
     assert!(!lives(pid), "{pid} lives");
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --lib guardian::tests::figures -- --ignored --nocapture"]
+fn figures() {
+    for errors in plays_to("measure", 0) {
+        eprintln!("{errors}");
+    }
+}
+
+/// Figures of a guardian at work, on stderr.
+fn measure(engine: &mut Engine) {
+    use crate::os::clock::monotonic_us;
+    let program = std::env::var("PROGRAM").unwrap_or("/bin/true".to_owned());
+    let guardian = nix::unistd::getppid();
+    let memory = || {
+        let rollup = std::fs::read_to_string(format!("/proc/{guardian}/smaps_rollup")).unwrap_or_default();
+        let field = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.split_whitespace().next().unwrap_or("0").parse::<u64>().unwrap_or(0)
+        };
+        format!(
+            "guardian RSS {} KiB, PSS {} KiB, private {} KiB",
+            field("Rss:"),
+            field("Pss:"),
+            field("Private_Dirty:")
+        )
+    };
+    let ask = |engine: &Engine, token: u64, program: &str, arguments: &[&str]| {
+        let spec = SpawnSpec::new(Path::new(program), arguments, std::env::vars_os(), Path::new("/")).unwrap();
+        let stdio = [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Pipe];
+        engine.send(&ToGuardian::Spawn { token: Token(token), label: format!("b-{token}"), spec, stdio });
+    };
+    let cpu = |pid: String| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+        text.split(' ').next().unwrap_or("0").parse::<u64>().unwrap_or(0) / 1_000
+    };
+    let used = || (cpu(guardian.to_string()), cpu("thread-self".to_owned()));
+    eprintln!("{}", memory());
+    let before = used();
+    let mut token = 0;
+    let mut took = Vec::new();
+    for _ in 0..10 {
+        let start = monotonic_us();
+        for _ in 0..100 {
+            token += 1;
+            ask(engine, token, &program, &["x"]);
+        }
+        let asked = monotonic_us() - start;
+        let (mut spawned, mut ended) = (0, 0);
+        let mut all_spawned = 0;
+        while ended < 100 {
+            match engine.next().0 {
+                FromGuardian::Spawned { .. } => {
+                    spawned += 1;
+                    if spawned == 100 {
+                        all_spawned = monotonic_us() - start;
+                    }
+                }
+                FromGuardian::Ended { token, .. } => {
+                    ended += 1;
+                    engine.send(&ToGuardian::Forget { token });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        took.push((all_spawned, asked, monotonic_us() - start));
+    }
+    took.sort_unstable();
+    let (spawned, asked, ended) = took[5];
+    let after = used();
+    eprintln!(
+        "CPU for each process: guardian {} µs, engine {} µs",
+        (after.0 - before.0) / 1_000,
+        (after.1 - before.1) / 1_000
+    );
+    eprintln!("100 of {program}: asked {asked} µs, all executed {spawned} µs, all ended {ended} µs; {}", memory());
+    let mut restarts = Vec::new();
+    for _ in 0..200 {
+        token += 1;
+        ask(engine, token, "/bin/sleep", &["sleep", "1000"]);
+        let FromGuardian::Spawned { pid, .. } = engine.next().0 else { panic!() };
+        let start = monotonic_us();
+        Process::find(pid).unwrap().signal(libc::SIGKILL).unwrap();
+        let FromGuardian::Ended { token, .. } = engine.next().0 else { panic!() };
+        restarts.push(monotonic_us() - start);
+        engine.send(&ToGuardian::Forget { token });
+    }
+    restarts.sort_unstable();
+    eprintln!("SIGKILL to Ended: median {} µs, p90 {} µs; {}", restarts[100], restarts[180], memory());
+    let before = memory();
+    for number in 1..=300 {
+        ask(engine, token + number, "/bin/sleep", &["sleep", "1000"]);
+    }
+    let fds: Vec<_> = (0..300).map(|_| engine.next().1).collect();
+    eprintln!("{before}; with 300 services: {}", memory());
+    let start = monotonic_us();
+    for number in 1..=300 {
+        engine.send(&ToGuardian::EndTree { token: Token(token + number) });
+    }
+    let mut ended = 0;
+    while ended < 300 {
+        if let FromGuardian::Ended { .. } = engine.next().0 {
+            ended += 1;
+        }
+    }
+    eprintln!("300 killed and reaped in {} µs", monotonic_us() - start);
+    drop(fds);
+    engine.send(&ToGuardian::Quit { code: 0 });
 }

@@ -1,5 +1,7 @@
 //! The process tree of a run: by its control group where it has one, else by descent.
 
+use std::collections::BTreeSet;
+
 use crate::guardian::protocol::Token;
 use crate::guardian::runs::{Run, Runs};
 use crate::model::names::Pid;
@@ -56,11 +58,9 @@ impl Trees {
         if let (Ok(groups), Some(group)) = (&self.groups, &run.group) {
             return groups.procs(group).unwrap_or_default().into_iter().filter_map(Process::find).collect();
         }
-        let mut members = Vec::new();
-        for root in run.main.into_iter().chain(self.orphans_of(token, runs)) {
-            tree::collect(root, &|pid| pid != root && runs.is_main(pid), &mut members);
-        }
-        members
+        let roots = run.main.into_iter().chain(self.orphans_of(token, runs));
+        let pids: BTreeSet<Pid> = roots.flat_map(|root| tree::descendants(root, &|_| false)).collect();
+        pids.into_iter().filter_map(Process::find).collect()
     }
 
     /// Kills every process of the run's tree once; what is born meanwhile is left to the next time.
@@ -70,17 +70,20 @@ impl Trees {
         {
             return;
         }
-        let mut known = Vec::new();
+        let mut known = BTreeSet::new();
         // A few rounds at once catch up with a tree that still grows.
         for _ in 0..8 {
             let members = self.members(token, run, runs);
-            if members.iter().all(|member| known.contains(member)) {
-                return;
-            }
+            let grown = members.iter().any(|member| !known.contains(member));
+            // What one process alone leaves behind is found when its end is told.
+            let last = !grown || members.len() == 1;
             for member in members {
                 // It may have ended meanwhile; what lives is found again.
                 let _ = member.signal(libc::SIGKILL);
-                known.push(member);
+                known.insert(member);
+            }
+            if last {
+                return;
             }
         }
     }
@@ -97,13 +100,14 @@ impl Trees {
     /// Kills whatever of ours still hangs on us when all runs are over; how many there were. `engine` is passed over.
     pub(super) fn kill_strays(&self, engine: Option<Pid>) -> usize {
         let skip = |pid: Pid| Some(pid) == engine || self.foreign.contains(&pid);
-        let mut strays = Vec::new();
-        for child in tree::children(self.own).into_iter().filter(|child| !skip(*child)) {
-            // An orphan of somebody else's child, handed to us because we came later: it bears no mark of ours.
-            if self.foreign.is_empty() || self.token_of(child).is_some() {
-                tree::collect(child, &skip, &mut strays);
-            }
-        }
+        let strays: Vec<Process> = tree::children(self.own)
+            .into_iter()
+            .filter(|child| !skip(*child))
+            // An orphan of somebody else's child, handed to us because we came later, bears no mark of ours.
+            .filter(|child| self.foreign.is_empty() || self.token_of(*child).is_some())
+            .flat_map(|child| tree::descendants(child, &skip))
+            .filter_map(Process::find)
+            .collect();
         for stray in &strays {
             let _ = stray.signal(libc::SIGKILL);
         }

@@ -8,21 +8,24 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use crate::guardian::launch;
 use crate::guardian::post::Post;
 use crate::guardian::protocol::{Capabilities, FromGuardian, ToGuardian, Token};
-use crate::guardian::runs::{Ending, Runs};
+use crate::guardian::runs::Runs;
 use crate::guardian::trees::Trees;
 use crate::model::names::Pid;
 use crate::model::service::End;
-use crate::os::clock;
 use crate::os::reap::{self, Reaped};
 use crate::os::signals::Signals;
-use crate::os::spawn::{SpawnFailure, Spawner};
+use crate::os::spawn::{SpawnFailure, Spawner, Spawning};
+use crate::os::terminal::Settings;
 use crate::os::tree::Process;
+use crate::os::{clock, memory};
 
 /// What the loop's events are about; all others are about the process with that token.
 const SIGNALS: u64 = u64::MAX;
 const POST: u64 = u64::MAX - 1;
 /// How many messages are taken before children are looked at again.
 const MESSAGES_A_TURN: usize = 32;
+/// After how many new processes memory is given back, once all of them execute their programs.
+const BURST: usize = 32;
 /// How often trees are looked at that live on after their main process, in milliseconds. Usually the end of their last
 /// process is told by SIGCHLD; this is for one that hung on a process outside of the tree.
 const GLANCE: u64 = 1_000;
@@ -43,6 +46,12 @@ pub(super) struct Guardian {
     pub(super) engine: Option<Pid>,
     pub(super) runs: Runs,
     pub(super) epoll: Epoll,
+    /// How many processes are on their way to their program.
+    pub(super) spawning: usize,
+    /// How many have been since memory was last given back.
+    pub(super) burst: usize,
+    /// The settings of our terminal, should the engine die without putting them back.
+    pub(super) terminal: Option<Settings>,
     pub(super) leaving: Option<Leaving>,
 }
 
@@ -75,6 +84,10 @@ impl Guardian {
         };
         self.post.send(FromGuardian::Hello(hello), &[]);
         loop {
+            if self.burst >= BURST && self.spawning == 0 {
+                self.burst = 0;
+                memory::give_back();
+            }
             let wait = self.next_due().map(|due| due.saturating_sub(now_ms()));
             let timeout = wait.map_or(EpollTimeout::NONE, |ms| EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX));
             let mut events = [EpollEvent::empty(); 64];
@@ -83,15 +96,26 @@ impl Guardian {
                 Err(nix::errno::Errno::EINTR) => &[],
                 Err(errno) => return Err(errno.into()),
             };
-            for event in happened.iter().filter(|event| ![SIGNALS, POST].contains(&event.data())) {
-                self.decide_spawn(Token(event.data()));
+            // Looked at also when nothing has come for long: news of the last child of a tree may bypass us.
+            let idle = happened.is_empty();
+            let (mut signalled, mut spoken) = (idle, false);
+            for event in happened {
+                match event.data() {
+                    SIGNALS => signalled = true,
+                    POST => spoken = true,
+                    token => self.decide_spawn(Token(token)),
+                }
             }
-            self.hear_signals()?;
-            self.reap();
-            self.post.flush();
-            for _ in 0..MESSAGES_A_TURN {
-                let Some((message, fds)) = self.post.receive().filter(|_| listening) else { break };
-                self.obey(message, fds);
+            if signalled {
+                self.hear_signals()?;
+                self.reap(idle);
+            }
+            if spoken {
+                self.post.flush();
+                for _ in 0..MESSAGES_A_TURN {
+                    let Some((message, fds)) = self.post.receive() else { break };
+                    self.obey(message, fds);
+                }
             }
             let now = now_ms();
             if !self.post.is_open() && listening {
@@ -121,10 +145,11 @@ impl Guardian {
         Ok(())
     }
 
-    /// Takes the ends of all children that have ended. Signals coalesce, so this does not depend on their number.
-    fn reap(&mut self) {
+    /// Takes the ends of all children that have ended (signals coalesce, so this does not depend on their number), and
+    /// looks after the trees that may have lost their last process, or after all that linger.
+    fn reap(&mut self, all: bool) {
         let mut ended: Vec<(Token, Reaped)> = Vec::new();
-        let mut others = false;
+        let mut others = all;
         while let Some(reaped) = reap::next() {
             if Some(reaped.pid) == self.engine {
                 self.engine = None;
@@ -157,8 +182,9 @@ impl Guardian {
     /// Tells whether a process has come to its program, as soon as that is decided.
     fn decide_spawn(&mut self, token: Token) {
         let Some(run) = self.runs.get_mut(token) else { return };
-        let Some(outcome) = run.spawning.as_mut().and_then(|spawning| spawning.outcome()) else { return };
+        let Some(outcome) = run.spawning.as_mut().and_then(Spawning::outcome) else { return };
         run.spawning = None;
+        self.spawning = self.spawning.saturating_sub(1);
         match outcome {
             Ok(()) => {
                 let cgroup = match (&self.trees.groups, &run.group) {
@@ -190,9 +216,7 @@ impl Guardian {
     }
 
     fn gone(&mut self, token: Token) {
-        if let Some(run) = self.runs.get_mut(token) {
-            run.gone = true;
-            run.ending = None;
+        if let Some(run) = self.runs.set_gone(token) {
             self.trees.remove_group(run);
         }
         self.runs.drop_if_done(token);
@@ -208,6 +232,8 @@ impl Guardian {
                         if let Some(spawning) = &run.spawning {
                             let _ = self.epoll.add(spawning, EpollEvent::new(EpollFlags::EPOLLIN, token.0));
                         }
+                        self.spawning += 1;
+                        self.burst += 1;
                         self.runs.insert(token, run);
                         return;
                     }
@@ -261,24 +287,22 @@ impl Guardian {
     }
 
     fn end_tree(&mut self, token: Token, now: u64) {
-        let Some(run) = self.runs.get(token).filter(|run| !run.gone && run.ending.is_none()) else { return };
-        self.trees.kill(token, run, &self.runs);
-        if let Some(run) = self.runs.get_mut(token) {
-            run.ending = Some(Ending::begun(now));
+        if self.runs.begin_ending(token, now) {
+            self.kill(token);
         }
-        self.look_after(token);
     }
 
     fn kill_again(&mut self, now: u64) {
         for token in self.runs.due(now) {
-            if let Some(run) = self.runs.get(token) {
-                self.trees.kill(token, run, &self.runs);
-            }
-            if let Some(run) = self.runs.get_mut(token) {
-                run.ending = run.ending.map(|ending| ending.repeated(now));
-            }
-            self.look_after(token);
+            self.kill(token);
         }
+    }
+
+    fn kill(&mut self, token: Token) {
+        if let Some(run) = self.runs.get(token) {
+            self.trees.kill(token, run, &self.runs);
+        }
+        self.look_after(token);
     }
 
     /// The engine has closed its end, or died.
@@ -299,8 +323,10 @@ impl Guardian {
 
     /// What becomes of everup when its engine ended like this.
     fn engine_ended(&mut self, end: &End) {
-        let now = now_ms();
-        self.lose_engine(now);
+        if let Some(terminal) = self.terminal.take() {
+            terminal.restore();
+        }
+        self.lose_engine(now_ms());
         let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.code.is_none()) else { return };
         let how = match end {
             // 101 is how a Rust program ends that panicked.
@@ -343,7 +369,7 @@ impl Guardian {
     /// When the loop must wake although nothing has come, in milliseconds of the monotonic clock.
     fn next_due(&self) -> Option<u64> {
         let now = now_ms();
-        let glance = (!self.runs.lingering().is_empty()).then_some(now + GLANCE);
+        let glance = self.runs.has_lingering().then_some(now + GLANCE);
         // On the way out time matters more than idleness.
         let leaving = self.leaving.map(|leaving| leaving.until.min(now + 50));
         [self.runs.next_due(), glance, leaving].into_iter().flatten().min()

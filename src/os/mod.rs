@@ -7,6 +7,8 @@ pub mod environment;
 pub mod host;
 pub mod limits;
 pub mod lock;
+pub mod memory;
+mod message;
 pub mod notify;
 pub mod oom;
 pub mod pipe;

@@ -69,8 +69,9 @@ pub(super) fn is_ours() -> bool {
 }
 
 /// At most `limit` bytes of a file.
-pub(super) fn read_up_to(path: &str, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+pub(super) fn read_up_to(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+    // These files tell no size; with room from the start one call reads most of them.
+    let mut bytes = Vec::with_capacity(4096);
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

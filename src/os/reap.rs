@@ -67,7 +67,7 @@ mod tests {
             (0, Some(End::Code(0))),
             (137 << 8, Some(End::Code(137))),
             (9, Some(signal(9, false))),
-            (11 | 0x80, Some(signal(11, true))),
+            (0x8b, Some(signal(11, true))),
             (0x137f, None),
             (0xffff, None),
         ] {

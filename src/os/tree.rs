@@ -3,7 +3,7 @@
 //! Whatever a child starts stays below us: its children hang on it, and what it leaves behind is handed to us as
 //! subreaper. Such an orphan tells where it came from by its session, or by a variable in its environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use nix::errno::Errno;
@@ -62,16 +62,17 @@ pub fn children(parent: Pid) -> Vec<Pid> {
     found
 }
 
-/// Appends `root` and all that hang on it, as far as they live; what `skip` names is passed over with all below it.
-pub fn collect(root: Pid, skip: &dyn Fn(Pid) -> bool, into: &mut Vec<Process>) {
+/// `root` and all that hang on it, zombies included; what `skip` names is passed over with all below it.
+pub fn descendants(root: Pid, skip: &dyn Fn(Pid) -> bool) -> Vec<Pid> {
+    let mut found = BTreeSet::new();
     let mut open = vec![root];
     while let Some(pid) = open.pop() {
-        if skip(pid) {
-            continue;
+        // While they are read, numbers may come to stand for others; each is still looked at once.
+        if !skip(pid) && found.insert(pid) {
+            open.extend(children(pid));
         }
-        into.extend(Process::find(pid).filter(|process| !into.contains(process)));
-        open.extend(children(pid));
     }
+    found.into_iter().collect()
 }
 
 /// The session a process is in.
@@ -81,7 +82,7 @@ pub fn session(pid: Pid) -> Option<i32> {
 
 /// The value of a variable in the environment that a process was started with; none too when we may not look.
 pub fn variable(pid: Pid, name: &str) -> Option<String> {
-    let environment = procfs::read_up_to(&format!("/proc/{pid}/environ"), 1 << 20).ok()?;
+    let environment = procfs::read_up_to(format!("/proc/{pid}/environ"), 1 << 20).ok()?;
     let value = environment
         .split(|byte| *byte == 0)
         .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;

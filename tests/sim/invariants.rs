@@ -102,8 +102,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(plan: &Plan, shutdown_budget: Option<Duration>) -> Self {
         let counts = plan.services.iter().map(|service| (service.name.clone(), service.instances)).collect();
-        Self {
-            counts, budget_until: shutdown_budget.map(|b| u64::try_from(b.as_millis()).unwrap()), ..Self::default() }
+        Self { counts, budget_until: shutdown_budget.map(|b| u64::try_from(b.as_millis()).unwrap()), ..Self::default() }
     }
 
     pub(crate) fn exited(&self) -> bool {
@@ -654,7 +653,8 @@ impl Watch {
         }
         let refused = step.actions.iter().any(|action| match action {
             Action::Answer { result: Err(denied), .. } => {
-                let excusable = [DeniedCode::NoSuchService, DeniedCode::Conflict, DeniedCode::Failed, DeniedCode::TimedOut];
+                let excusable =
+                    [DeniedCode::NoSuchService, DeniedCode::Conflict, DeniedCode::Failed, DeniedCode::TimedOut];
                 !excusable.contains(&denied.code)
             }
             _ => false,
@@ -711,12 +711,16 @@ impl Watch {
             };
             let removed = plan.service(&service.name).is_none();
             let named = with_named(start, plan).contains(&service.name);
-            let scaled = step.after.iter().find(|other| other.name == service.name).is_none_or(|other| {
-                other.instances.len() != service.instances.len() || other.instances.len() > 1
-            });
-            ensure(!held(step.before) || held(step.after) || removed || named || scaled, "a hold outlives a new plan", || {
-                service.name.to_string()
-            })?;
+            let scaled = step
+                .after
+                .iter()
+                .find(|other| other.name == service.name)
+                .is_none_or(|other| other.instances.len() != service.instances.len() || other.instances.len() > 1);
+            ensure(
+                !held(step.before) || held(step.after) || removed || named || scaled,
+                "a hold outlives a new plan",
+                || service.name.to_string(),
+            )?;
         }
         Ok(())
     }

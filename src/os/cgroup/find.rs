@@ -65,16 +65,10 @@ fn unescape(text: &str) -> PathBuf {
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
         let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
-        match tail.get(..3).filter(|_| *first == b'\\').and_then(octal) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
+        let escaped = tail.split_at_checked(3).filter(|_| *first == b'\\');
+        let (byte, left) = escaped.and_then(|(digits, left)| Some((octal(digits)?, left))).unwrap_or((*first, tail));
+        bytes.push(byte);
+        rest = left;
     }
     PathBuf::from(OsString::from_vec(bytes))
 }

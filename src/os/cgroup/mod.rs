@@ -8,6 +8,7 @@ mod find;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -20,6 +21,9 @@ pub use crate::os::cgroup::find::NoCgroup;
 use crate::os::procfs;
 
 const FOLDER: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// The longest list of processes that is read, in bytes: more than there can be numbers.
+const LONGEST_LIST: u64 = 64 << 20;
 
 /// The folder that holds the groups of all our runs; removed when dropped, if nothing runs in it any more.
 #[derive(Debug)]
@@ -164,8 +168,11 @@ impl Drop for Groups {
 /// # Errors
 /// When the group's own list cannot be read.
 pub fn procs(path: &Path) -> io::Result<Vec<Pid>> {
-    let mut found: Vec<Pid> = procfs::pids(&std::fs::read(path.join("cgroup.procs"))?).collect();
-    if let Ok(entries) = std::fs::read_dir(path) {
+    let mut found: Vec<Pid> = procfs::pids(&procfs::read_up_to(path.join("cgroup.procs"), LONGEST_LIST)?).collect();
+    // Beside the entries for itself, a folder has one link for each folder in it; most groups have none.
+    if std::fs::metadata(path).is_ok_and(|folder| folder.nlink() > 2)
+        && let Ok(entries) = std::fs::read_dir(path)
+    {
         for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
             // A group that has just been removed holds nobody.
             found.extend(procs(&entry.path()).unwrap_or_default());

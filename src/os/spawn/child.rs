@@ -1,16 +1,18 @@
 //! The child's way from clone to execve.
 //!
-//! It runs in a copy of a process that may have had other threads and held locks: nothing here allocates, locks,
-//! panics or returns, and every step is a bare system call.
+//! It may work in its parent's own memory, beside the running parent, or in a copy of a process that had other threads
+//! and held locks: nothing here allocates, locks, panics or returns, nothing but its own stack and the report is
+//! written to, and every step is a bare system call.
 #![expect(unsafe_code, reason = "system calls between clone and execve, where std must not be used")]
 
 use std::ffi::{c_char, c_long};
 use std::ptr;
 
 use crate::model::service::SpawnStage;
-use crate::os::spawn::spec::{Session, SpawnFailure};
+use crate::os::spawn::bare::{Argument, call};
+use crate::os::spawn::spec::Session;
 
-/// Everything the child needs, prepared before the clone: its copy stays as it is, whatever the parent does next.
+/// Everything the child needs, prepared before the clone. Nobody changes it until the child has left.
 pub(super) struct Orders {
     pub(super) program: *const c_char,
     pub(super) argv: *const *const c_char,
@@ -31,15 +33,24 @@ pub(super) struct Orders {
     pub(super) reset: u64,
     /// The `cgroup.procs` to join by hand, where clone could not.
     pub(super) join: Option<i32>,
-    /// The pipe where a failure is told, as [`report`] encodes it; execve closes it.
-    pub(super) report: i32,
+    /// Where a failure is written down, for a parent that shares this memory …
+    pub(super) report: *mut Report,
+    /// … and the pipe where it is told to one that does not. Execve and exit close it, after the memory is left.
+    pub(super) told: i32,
 }
 
-/// How many bytes a report has.
-pub(super) const REPORT: usize = 5;
+/// A failure.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Report {
+    /// 0: none.
+    pub(super) errno: i32,
+    /// At which step: its place in [`STAGES`].
+    pub(super) stage: u32,
+}
 
-/// The steps that can fail here, by the number that stands for them in a report.
-const STAGES: [SpawnStage; 8] = [
+/// The steps that can fail here.
+pub(super) const STAGES: [SpawnStage; 8] = [
     SpawnStage::Cgroup,
     SpawnStage::Session,
     SpawnStage::Limits,
@@ -49,117 +60,112 @@ const STAGES: [SpawnStage; 8] = [
     SpawnStage::Credentials,
     SpawnStage::Exec,
 ];
+const CGROUP: u32 = 0;
+const SESSION: u32 = 1;
+const LIMITS: u32 = 2;
+const NICE: u32 = 3;
+const CWD: u32 = 4;
+const FDS: u32 = 5;
+const CREDENTIALS: u32 = 6;
+const EXEC: u32 = 7;
 
-/// A failure as bytes: the step, then the error number.
-fn report(stage: SpawnStage, errno: i32) -> [u8; REPORT] {
-    let mut number = 0;
-    for (index, known) in (0_u8..).zip(STAGES) {
-        if known == stage {
-            number = index;
-        }
+impl Report {
+    /// As bytes for the pipe.
+    fn bytes(self) -> [u8; 8] {
+        (u64::from(self.stage) << 32 | u64::from(self.errno.cast_unsigned())).to_ne_bytes()
     }
-    let [a, b, c, d] = errno.to_ne_bytes();
-    [number, a, b, c, d]
+
+    /// From the bytes of the pipe.
+    pub(super) fn from_bytes(bytes: [u8; 8]) -> Self {
+        let both = u64::from_ne_bytes(bytes);
+        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0);
+        Self { errno: half(both).cast_signed(), stage: half(both >> 32) }
+    }
 }
 
-/// The failure that a report tells.
-pub(super) fn read_report([number, a, b, c, d]: [u8; REPORT]) -> SpawnFailure {
-    let stage = STAGES.get(usize::from(number)).copied().unwrap_or(SpawnStage::Exec);
-    SpawnFailure { stage, errno: i32::from_ne_bytes([a, b, c, d]) }
-}
-
-macro_rules! call {
-    ($number:ident $(, $argument:expr)*) => {
-        // SAFETY: a bare system call; every pointer comes from `Orders` or from this stack.
-        unsafe { libc::syscall(libc::$number $(, $argument)*) }
-    };
+/// A system call with up to five arguments; its failure is a failure of the given step.
+macro_rules! step {
+    ($stage:expr, $number:ident $(, $argument:expr)*) => {{
+        let arguments: &[c_long] = &[$(Argument::bits($argument)),*];
+        // SAFETY: every pointer comes from `Orders` or from this stack.
+        unsafe { call(libc::$number, arguments) }.map_err(|errno| Report { errno, stage: $stage })
+    }};
 }
 
 /// Carries the orders out and executes the program; on failure reports and exits.
 ///
-/// Only in a child: it never comes back.
-pub(super) fn run(orders: &Orders) -> ! {
-    let (stage, errno) = carry_out(orders);
-    let bytes = report(stage, errno);
-    call!(SYS_write, orders.report, bytes.as_ptr(), bytes.len());
+/// # Safety
+/// Only in a child, and with valid `Orders`: it never comes back.
+pub(super) unsafe extern "C" fn run(orders: *const Orders) -> ! {
+    // SAFETY: the caller vouches for the orders.
+    let orders = unsafe { &*orders };
+    if let Err(report) = carry_out(orders) {
+        // SAFETY: the place is ours alone until we have left.
+        unsafe { ptr::write_volatile(orders.report, report) };
+        let bytes = report.bytes();
+        // A parent that shares this memory does not need it, one that does not has no other way.
+        let _ = step!(EXEC, SYS_write, orders.told, bytes.as_ptr(), bytes.len());
+    }
     loop {
-        call!(SYS_exit_group, 127);
+        let _ = step!(EXEC, SYS_exit_group, 127);
     }
 }
 
-/// Comes back only with the step that failed.
-fn carry_out(orders: &Orders) -> (SpawnStage, i32) {
-    match steps(orders) {
-        Ok(()) => {
-            call!(SYS_execve, orders.program, orders.argv, orders.envp);
-            (SpawnStage::Exec, errno())
-        }
-        Err(stage) => (stage, errno()),
-    }
-}
-
-fn steps(orders: &Orders) -> Result<(), SpawnStage> {
+fn carry_out(orders: &Orders) -> Result<(), Report> {
     if let Some(procs) = orders.join {
-        check(call!(SYS_write, procs, c"0".as_ptr(), 1), SpawnStage::Cgroup)?;
+        step!(CGROUP, SYS_write, procs, c"0".as_ptr(), 1)?;
     }
     if orders.session != Session::Keep {
-        check(call!(SYS_setsid), SpawnStage::Session)?;
+        step!(SESSION, SYS_setsid)?;
     }
     for (resource, limit) in orders.limits.iter().flatten() {
-        let keep_old = ptr::null_mut::<libc::rlimit64>();
-        check(call!(SYS_prlimit64, 0, *resource, ptr::from_ref(limit), keep_old), SpawnStage::Limits)?;
+        step!(LIMITS, SYS_prlimit64, 0, *resource, ptr::from_ref(limit), 0)?;
     }
     if let Some(nice) = orders.nice {
-        check(call!(SYS_setpriority, libc::PRIO_PROCESS, 0, nice), SpawnStage::Nice)?;
+        step!(NICE, SYS_setpriority, libc::PRIO_PROCESS, 0, nice)?;
     }
     if let Some(umask) = orders.umask {
-        call!(SYS_umask, umask);
+        step!(EXEC, SYS_umask, umask)?;
     }
-    check(call!(SYS_chdir, orders.cwd), SpawnStage::Cwd)?;
+    step!(CWD, SYS_chdir, orders.cwd)?;
     wire(orders)?;
     if let Some((uid, gid, groups, count)) = orders.credentials {
-        check(call!(SYS_setgroups, count, groups), SpawnStage::Credentials)?;
-        check(call!(SYS_setresgid, gid, gid, gid), SpawnStage::Credentials)?;
-        check(call!(SYS_setresuid, uid, uid, uid), SpawnStage::Credentials)?;
+        step!(CREDENTIALS, SYS_setgroups, count, groups)?;
+        step!(CREDENTIALS, SYS_setresgid, gid, gid, gid)?;
+        step!(CREDENTIALS, SYS_setresuid, uid, uid, uid)?;
     }
-    reset_signals(orders.reset);
+    reset_signals(orders.reset)?;
+    step!(EXEC, SYS_execve, orders.program, orders.argv, orders.envp)?;
     Ok(())
 }
 
-fn wire(orders: &Orders) -> Result<(), SpawnStage> {
+fn wire(orders: &Orders) -> Result<(), Report> {
     for (target, source) in (0_i32..).zip(&orders.stdio) {
         if let Some(source) = source {
-            check(call!(SYS_dup3, *source, target, 0), SpawnStage::Fds)?;
+            step!(FDS, SYS_dup3, *source, target, 0)?;
         }
     }
     // Ours are close-on-exec anyway; this catches what came to us open. Before Linux 5.11 those few stay open.
-    call!(SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    let _ = step!(FDS, SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
     if let Some(keep) = orders.keep {
-        check(call!(SYS_fcntl, keep, libc::F_SETFD, 0), SpawnStage::Fds)?;
+        step!(FDS, SYS_fcntl, keep, libc::F_SETFD, 0)?;
     }
     if orders.session == Session::Terminal {
-        check(call!(SYS_ioctl, 0, libc::TIOCSCTTY, 0), SpawnStage::Session)?;
+        step!(SESSION, SYS_ioctl, 0, libc::TIOCSCTTY, 0)?;
     }
     Ok(())
 }
 
-fn reset_signals(reset: u64) {
+fn reset_signals(reset: u64) -> Result<(), Report> {
     // The kernel's sigaction, all zero: default action, no flags.
     let default = [0_u64; 4];
     for signal in 1..=64_i32 {
         if reset & (1 << (signal - 1)) != 0 {
-            call!(SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), 8_usize);
+            // Two of them cannot be changed and need not be.
+            let _ = step!(EXEC, SYS_rt_sigaction, signal, default.as_ptr(), 0, 8_usize);
         }
     }
     let none = 0_u64;
-    call!(SYS_rt_sigprocmask, libc::SIG_SETMASK, ptr::from_ref(&none), ptr::null_mut::<u64>(), 8_usize);
-}
-
-fn check(result: c_long, stage: SpawnStage) -> Result<(), SpawnStage> {
-    if result < 0 { Err(stage) } else { Ok(()) }
-}
-
-fn errno() -> i32 {
-    // SAFETY: the address of this thread's errno, always valid.
-    unsafe { *libc::__errno_location() }
+    step!(EXEC, SYS_rt_sigprocmask, libc::SIG_SETMASK, ptr::from_ref(&none), 0, 8_usize)?;
+    Ok(())
 }

@@ -4,13 +4,18 @@
 //! posix_spawn(3) does, would start a hundred programs one after the other instead of on all processors.
 #![expect(unsafe_code, reason = "clone, and descriptors fresh from the kernel")]
 
+mod bare;
 mod child;
+mod clone;
 mod spec;
+mod workspace;
 
+use std::cell::{RefCell, UnsafeCell};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::rc::Rc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -21,8 +26,9 @@ use nix::unistd::pipe2;
 use crate::model::names::Pid;
 use crate::model::service::SpawnStage;
 use crate::os::limits;
-use crate::os::spawn::child::Orders;
+use crate::os::spawn::child::{Orders, Report};
 pub use crate::os::spawn::spec::{Credentials, Limits, Session, SpawnFailure, SpawnSpec, Strings};
+use crate::os::spawn::workspace::{Memory, Stack, Workspace};
 
 /// What becomes one of the child's stdin, stdout and stderr.
 #[derive(Clone, Copy, Debug)]
@@ -50,18 +56,47 @@ pub struct Spawning {
     /// It; our child from now on, whatever becomes of it.
     pub pid: Pid,
     /// Readable once it executes its program or has failed to.
-    report: File,
+    told: File,
+    workspace: Workspace,
+    stacks: Stacks,
 }
+
+/// Stacks that wait for the next child.
+type Stacks = Rc<RefCell<Vec<Stack>>>;
+
+/// How many stacks are kept for later: as many as there may be children on their way in a calm moment.
+const KEPT_STACKS: usize = 8;
+/// How many children may share our memory at once; the next ones get a copy.
+const MOST_SHARING: usize = 64;
 
 impl Spawning {
     /// What became of it; none: not yet decided. A process that failed still has to be reaped.
     pub fn outcome(&mut self) -> Option<Result<(), SpawnFailure>> {
-        let mut bytes = [0; child::REPORT];
-        match self.report.read(&mut bytes) {
-            Ok(length) if length == bytes.len() => Some(Err(child::read_report(bytes))),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => None,
-            // The end of the pipe: execve closed it. (Or a signal ended the child before; its end then tells.)
-            Ok(_) | Err(_) => Some(Ok(())),
+        let mut bytes = [0; 8];
+        let told = match self.told.read(&mut bytes) {
+            Ok(length) if length == bytes.len() => {
+                // Its memory is a copy, so it is in nobody's way.
+                Some(Report::from_bytes(bytes))
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return None;
+            }
+            // The end of the pipe: execve or exit closed it, and before that the child left our memory.
+            Ok(_) | Err(_) => None,
+        };
+        let (written, stack) = self.workspace.close();
+        if let (Some(stack), Ok(mut stacks)) = (stack, self.stacks.try_borrow_mut())
+            && stacks.len() < KEPT_STACKS
+        {
+            stacks.push(stack);
+        }
+        match told.or(written).filter(|report| report.errno != 0) {
+            // Or a signal ended the child before; its end then tells.
+            None => Some(Ok(())),
+            Some(Report { errno, stage }) => {
+                let stage = usize::try_from(stage).ok().and_then(|place| child::STAGES.get(place));
+                Some(Err(SpawnFailure { stage: stage.copied().unwrap_or(SpawnStage::Exec), errno }))
+            }
         }
     }
 
@@ -75,14 +110,14 @@ impl Spawning {
                 return outcome;
             }
             // Whatever poll says, the outcome is asked for again.
-            let _ = poll(&mut [PollFd::new(self.report.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+            let _ = poll(&mut [PollFd::new(self.told.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
         }
     }
 }
 
 impl AsFd for Spawning {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.report.as_fd()
+        self.told.as_fd()
     }
 }
 
@@ -96,6 +131,7 @@ pub struct Spawner {
     open_files: Option<libc::rlimit64>,
     /// clone3 is refused here (an older kernel, a sandbox): found out at the first spawn.
     plain: bool,
+    stacks: Stacks,
 }
 
 impl Spawner {
@@ -109,6 +145,7 @@ impl Spawner {
             ignored: ignored_signals(),
             open_files: limits::open_files().ok(),
             plain: false,
+            stacks: Stacks::default(),
         })
     }
 
@@ -119,13 +156,12 @@ impl Spawner {
     /// Stage `files`, `fork` or `cgroup`: there is no process.
     pub fn spawn(
         &mut self,
-        spec: &SpawnSpec,
+        spec: &Rc<SpawnSpec>,
         wiring: &Wiring<'_>,
         cgroup: Option<BorrowedFd<'_>>,
     ) -> Result<Spawning, SpawnFailure> {
-        let failed = |stage| move |error: io::Error| SpawnFailure { stage, errno: error.raw_os_error().unwrap_or(0) };
-        let files = |errno: nix::Error| SpawnFailure { stage: SpawnStage::Files, errno: errno as i32 };
-        let (argv, envp) = (spec.argv.pointers(), spec.env.pointers());
+        let files =
+            |error: io::Error| SpawnFailure { stage: SpawnStage::Files, errno: error.raw_os_error().unwrap_or(0) };
         // Held until the child has its copies: replacements for descriptors that stand in each other's way.
         let mut moved = Vec::new();
         let mut stdio = [None; 3];
@@ -133,16 +169,24 @@ impl Spawner {
             *slot = match wish {
                 Stdio::Inherit => None,
                 Stdio::Null => Some(self.null.as_raw_fd()),
-                Stdio::Fd(fd) => Some(above_stdio(fd, &mut moved).map_err(failed(SpawnStage::Files))?),
+                Stdio::Fd(fd) => Some(above_stdio(fd, &mut moved).map_err(files)?),
             };
         }
-        let (report, told) = pipe2(OFlag::O_CLOEXEC).map_err(files)?;
-        fcntl(&report, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(files)?;
-        let mut orders = Orders {
-            program: spec.program.as_ptr(),
-            argv: argv.as_ptr(),
-            envp: envp.as_ptr(),
-            cwd: spec.cwd.as_ptr(),
+        let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| files(errno.into()))?;
+        fcntl(&told, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| files(errno.into()))?;
+        let mut memory = Box::new(Memory {
+            stack: self.stack(spec),
+            report: UnsafeCell::new(Report { errno: 0, stage: 0 }),
+            orders: None,
+            argv: spec.argv.pointers(),
+            envp: spec.env.pointers(),
+            spec: Rc::clone(spec),
+        });
+        memory.orders = Some(Orders {
+            program: memory.spec.program.as_ptr(),
+            argv: memory.argv.as_ptr(),
+            envp: memory.envp.as_ptr(),
+            cwd: memory.spec.cwd.as_ptr(),
             session: spec.session,
             limits: self.limits(&spec.limits),
             nice: spec.nice,
@@ -152,40 +196,52 @@ impl Spawner {
             credentials: spec.credentials.as_ref().map(|c| (c.uid, c.gid, c.groups.as_ptr(), c.groups.len())),
             reset: self.ignored,
             join: None,
-            report: told.as_raw_fd(),
+            report: memory.report.get(),
+            told: tell.as_raw_fd(),
+        });
+        let pid = {
+            let _blocked = Blocked::all().map_err(|error| fork_failed(&error))?;
+            self.make(&mut memory, cgroup)?
         };
-        let _blocked = Blocked::all().map_err(failed(SpawnStage::Fork))?;
-        let pid = self.make(&mut orders, cgroup)?;
-        Ok(Spawning { pid: Pid(pid), report: File::from(report) })
+        let workspace = Workspace::new(memory);
+        Ok(Spawning { pid: Pid(pid), told: File::from(told), workspace, stacks: Rc::clone(&self.stacks) })
     }
 
-    fn make(&mut self, orders: &mut Orders, cgroup: Option<BorrowedFd<'_>>) -> Result<i32, SpawnFailure> {
+    /// A stack for a child that may share our memory; none: it is to have a copy.
+    ///
+    /// One that changes its user always has a copy: until it executes, that user might be able to trace it, and so
+    /// reach our memory.
+    fn stack(&self, spec: &SpawnSpec) -> Option<Stack> {
+        // Each child on its way holds the stacks too, besides us.
+        let sharing = Rc::strong_count(&self.stacks) - 1;
+        if !clone::CAN_SHARE || self.plain || spec.credentials.is_some() || sharing >= MOST_SHARING {
+            return None;
+        }
+        let kept = self.stacks.try_borrow_mut().ok().and_then(|mut stacks| stacks.pop());
+        kept.or_else(|| Stack::new().ok())
+    }
+
+    fn make(&mut self, memory: &mut Memory, cgroup: Option<BorrowedFd<'_>>) -> Result<i32, SpawnFailure> {
+        let Memory { stack, orders: Some(orders), .. } = memory else {
+            return Err(SpawnFailure { stage: SpawnStage::Fork, errno: libc::EINVAL });
+        };
         if !self.plain {
-            let mut arguments = CloneArguments {
-                flags: CLONE_CLEAR_SIGHAND,
-                exit_signal: libc::SIGCHLD as u64,
-                ..CloneArguments::default()
+            let made = match stack {
+                // SAFETY: the memory goes into a `Workspace`, which keeps it until the child has left; on an error
+                // there is no child. Signals are blocked by the caller.
+                Some(stack) => unsafe { clone::sharing_memory(orders, stack, cgroup) },
+                None => clone::with_a_copy(orders, cgroup),
             };
-            if let Some(folder) = cgroup {
-                arguments.flags |= CLONE_INTO_CGROUP;
-                arguments.cgroup = folder.as_raw_fd() as u64;
-            }
-            let size = size_of::<CloneArguments>();
-            // SAFETY: without CLONE_VM the child has a copy of all our memory, this stack included; it leaves this
-            // function only by executing or exiting.
-            match unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&arguments), size) } {
-                0 => child::run(orders),
-                pid if pid > 0 => return Ok(i32::try_from(pid).unwrap_or(i32::MAX)),
-                _ => {}
-            }
-            match io::Error::last_os_error().raw_os_error().unwrap_or(0) {
-                libc::ENOSYS | libc::EINVAL | libc::EPERM => {}
-                errno @ (libc::EACCES | libc::EBUSY | libc::EOPNOTSUPP | libc::ENODEV | libc::ENOENT | libc::EBADF) => {
+            match made.map_err(|error| (error.raw_os_error().unwrap_or(0), error)) {
+                Ok(pid) => return Ok(pid),
+                Err((libc::ENOSYS | libc::EINVAL | libc::EPERM, _)) => {}
+                Err((errno, _)) if CGROUP_REFUSALS.contains(&errno) => {
                     return Err(SpawnFailure { stage: SpawnStage::Cgroup, errno });
                 }
-                errno => return Err(SpawnFailure { stage: SpawnStage::Fork, errno }),
+                Err((_, error)) => return Err(fork_failed(&error)),
             }
         }
+        *stack = None;
         let procs = match cgroup {
             Some(folder) => Some(
                 openat(folder, "cgroup.procs", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
@@ -196,18 +252,9 @@ impl Spawner {
         orders.join = procs.as_ref().map(AsRawFd::as_raw_fd);
         // The child has our handlers too, which clone3 leaves behind by itself.
         orders.reset = u64::MAX;
-        // SAFETY: a fork(2), without the library's own preparations, which the child does not need; it leaves this
-        // function only by executing or exiting.
-        let pid = match unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } {
-            0 => child::run(orders),
-            pid if pid > 0 => pid,
-            _ => {
-                let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-                return Err(SpawnFailure { stage: SpawnStage::Fork, errno });
-            }
-        };
+        let pid = clone::by_fork(orders).map_err(|error| fork_failed(&error))?;
         self.plain = true;
-        Ok(i32::try_from(pid).unwrap_or(i32::MAX))
+        Ok(pid)
     }
 
     fn limits(&self, wanted: &Limits) -> [Option<(u32, libc::rlimit64)>; 3] {
@@ -220,25 +267,13 @@ impl Spawner {
     }
 }
 
-/// `struct clone_args` of the kernel, up to `cgroup` (Linux 5.7).
-#[repr(C, align(8))]
-#[derive(Default)]
-struct CloneArguments {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
+/// What clone3 says when the group cannot take a process: not ours to manage, of another kind, removed.
+const CGROUP_REFUSALS: [i32; 6] =
+    [libc::EACCES, libc::EBUSY, libc::EOPNOTSUPP, libc::ENODEV, libc::ENOENT, libc::EBADF];
 
-const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+fn fork_failed(error: &io::Error) -> SpawnFailure {
+    SpawnFailure { stage: SpawnStage::Fork, errno: error.raw_os_error().unwrap_or(0) }
+}
 
 /// `fd`, or a copy above 2 kept in `moved`, so that wiring one of the three never overwrites the source of another.
 fn above_stdio(fd: BorrowedFd<'_>, moved: &mut Vec<OwnedFd>) -> io::Result<i32> {
