@@ -157,6 +157,7 @@ impl Health {
     }
 
     /// Takes an answer.
+    #[expect(clippy::too_many_arguments, reason = "one answer, with what it is held against")]
     pub(crate) fn answered(
         &mut self,
         plan: &HealthPlan,
@@ -332,8 +333,17 @@ mod tests {
             let (role, seq) = health.due(&plan, at)[0];
             found.push(health.answered(&plan, role, seq, &verdict, 100, false, at));
         }
-        use Finding::{Failing, Failure, Passing};
-        assert_eq!(found, [Failure, Failure, Passing, Failure, Failure, Failing { failures: 3, doubtful: false }]);
+        assert_eq!(
+            found,
+            [
+                Finding::Failure,
+                Finding::Failure,
+                Finding::Passing,
+                Finding::Failure,
+                Finding::Failure,
+                Finding::Failing { failures: 3, doubtful: false }
+            ]
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(crate) enum Standing {
 
 impl Service {
     /// A service none of whose instances has started.
-    pub(crate) fn new(plan: Arc<ServicePlan>, runs: &BTreeMap<InstanceId, Run>) -> Self {
+    pub(crate) fn new(plan: &Arc<ServicePlan>, runs: &BTreeMap<InstanceId, Run>) -> Self {
         let mut service = Self {
             name: plan.name.clone(),
             instances: BTreeMap::new(),

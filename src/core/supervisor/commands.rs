@@ -152,10 +152,10 @@ impl Supervisor {
             });
         }
         for name in &stopped {
-            if let Some(service) = self.services.get_mut(name) {
-                if service.wanted().all(|instance| instance.desired == Desired::Down) {
-                    service.roll = None;
-                }
+            if let Some(service) = self.services.get_mut(name)
+                && service.wanted().all(|instance| instance.desired == Desired::Down)
+            {
+                service.roll = None;
             }
         }
         // Those that a smaller scale has sent away already are waited for as well.

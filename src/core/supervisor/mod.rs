@@ -80,7 +80,7 @@ impl Supervisor {
     /// all that are enabled. The first step starts them.
     pub fn new(plan: Arc<Plan>, seeds: Seeds, only: &[ServiceName]) -> Self {
         let mut supervisor = Self {
-            services: plan.services.iter().map(|s| (s.name.clone(), Service::new(s.clone(), &seeds.runs))).collect(),
+            services: plan.services.iter().map(|s| (s.name.clone(), Service::new(s, &seeds.runs))).collect(),
             plan,
             runs: seeds.runs,
             requests: BTreeMap::new(),
@@ -186,11 +186,11 @@ impl Supervisor {
 
     fn hear(&mut self, event: Event, now: Now, out: &mut Vec<Action>) {
         // News of a run that is over stops here, so no handler has to ask whose news it is.
-        if let Some((id, run)) = event.run() {
-            if self.instance(id).and_then(Instance::current_run) != Some(run) {
-                self.stale += 1;
-                return;
-            }
+        if let Some((id, run)) = event.run()
+            && self.instance(id).and_then(Instance::current_run) != Some(run)
+        {
+            self.stale += 1;
+            return;
         }
         match event {
             Event::Asked { id, command, wait, by } => self.asked(id, command, wait, &by, now, out),
