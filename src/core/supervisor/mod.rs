@@ -18,6 +18,7 @@ use crate::core::budget::Budget;
 use crate::core::context::{Context, Dice};
 use crate::core::event::{Event, RequestId};
 use crate::core::graph;
+use crate::core::health::Answer;
 use crate::core::instance::Instance;
 use crate::core::service::Service;
 use crate::core::supervisor::requests::Open;
@@ -186,9 +187,7 @@ impl Supervisor {
 
     fn hear(&mut self, event: Event, now: Now, out: &mut Vec<Action>) {
         // News of a run that is over stops here, so no handler has to ask whose news it is.
-        if let Some((id, run)) = event.run()
-            && self.instance(id).and_then(Instance::current_run) != Some(run)
-        {
+        if event.run().is_some_and(|(id, run)| self.instance(id).and_then(Instance::current_run) != Some(run)) {
             self.stale += 1;
             return;
         }
@@ -203,7 +202,8 @@ impl Supervisor {
             }
             Event::TreeGone { instance, .. } => self.with(&instance, now, out, Instance::tree_gone),
             Event::Probed { instance, role, seq, verdict, took_us, busy, .. } => {
-                self.with(&instance, now, out, |i, cx| i.probed(role, seq, &verdict, took_us, busy, cx));
+                let answer = Answer { role, seq, verdict: &verdict, took_us, busy };
+                self.with(&instance, now, out, |i, cx| i.probed(&answer, cx));
             }
             Event::Notified { instance, notice, .. } => self.with(&instance, now, out, |i, cx| i.notified(notice, cx)),
             Event::HookEnded { instance, hook, result, .. } => {
