@@ -1,1 +1,132 @@
-//! (room)
+//! The small parent of every child: it spawns, reaps and holds descriptors, and decides nothing.
+//!
+//! It is the process that the terminal, systemd or Docker sees. The engine, which decides, is its child too.
+
+mod launch;
+pub mod link;
+mod post;
+pub mod protocol;
+mod runs;
+mod trees;
+mod turn;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
+
+use crate::guardian::post::Post;
+use crate::guardian::runs::Runs;
+use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
+use crate::guardian::turn::Guardian;
+use crate::model::names::Pid;
+use crate::os::signals::Signals;
+use crate::os::spawn::{SpawnFailure, Spawner};
+use crate::os::terminal::Settings;
+use crate::os::{clock, environment, limits, seqpacket, tree};
+
+/// What `ps` and `top` show; the kernel would take it from `/proc/self/exe`.
+const NAME: &str = "everup";
+const ROLE_VARIABLE: &str = "EVERUP_ROLE";
+const ROLE_GUARDIAN: &str = "guardian";
+const ROLE_ENGINE: &str = "engine";
+
+/// What this process is here for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// To carry out a command, as everup was called.
+    Command,
+    /// To be the parent of everything: [`run`].
+    Guardian,
+    /// To decide: [`link::Link::from_env`].
+    Engine,
+}
+
+/// What this process is here for. To be asked first and once: takes the variable that says it out of the environment.
+pub fn role() -> Role {
+    let role = environment::take(ROLE_VARIABLE);
+    match role.as_ref().and_then(|role| role.to_str()) {
+        Some(ROLE_GUARDIAN) => Role::Guardian,
+        Some(ROLE_ENGINE) => {
+            environment::set_process_name(NAME);
+            Role::Engine
+        }
+        _ => Role::Command,
+    }
+}
+
+/// Executes this program again in this process, as the guardian, with the same arguments. Comes back only on failure.
+pub fn enter() -> io::Error {
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command.args(arguments).env(ROLE_VARIABLE, ROLE_GUARDIAN).exec()
+}
+
+/// Why the guardian could not do its work.
+#[derive(Debug, thiserror::Error)]
+enum GuardianError {
+    /// Something it needs before the first child.
+    #[error("cannot prepare to start processes")]
+    Prepare(#[source] io::Error),
+    /// The engine.
+    #[error("cannot start the engine")]
+    Engine(#[source] SpawnFailure),
+    /// While it worked.
+    #[error("cannot wait for children")]
+    Wait(#[source] io::Error),
+}
+
+/// Is the guardian: starts the engine and works until everything is over. The exit code is the engine's own choice.
+pub fn run() -> ExitCode {
+    match work() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("everup: {error}{cause}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work() -> Result<u8, GuardianError> {
+    // Before anything else: as PID 1 nothing must reach us that nobody reads.
+    let signals = Signals::block_all().map_err(GuardianError::Prepare)?;
+    environment::set_process_name(NAME);
+    tree::become_subreaper().map_err(GuardianError::Prepare)?;
+    let above = environment::take(TOKEN_VARIABLE).and_then(|words| words.into_string().ok()).unwrap_or_default();
+    let mut spawner = Spawner::new().map_err(GuardianError::Prepare)?;
+    // Two descriptors a service go beyond the usual soft limit soon; if it cannot be raised, spawns say so in time.
+    let _ = limits::raise_open_files();
+    let foreign = tree::children(Pid(std::process::id().cast_signed()));
+    let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
+    // Before the engine can change it.
+    let terminal = Settings::of_stdin();
+    let mut engine = launch::engine(&mut spawner, theirs.as_fd()).map_err(GuardianError::Engine)?;
+    drop(theirs);
+    // While the engine starts.
+    let trees = Trees::new(&above, clock::monotonic_us(), foreign);
+    engine.wait().map_err(GuardianError::Engine)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|errno| GuardianError::Prepare(errno.into()))?;
+    let mut guardian = Guardian {
+        spawner,
+        trees,
+        signals,
+        post: Post::new(ours),
+        engine: Some(engine.pid),
+        runs: Runs::default(),
+        epoll,
+        spawning: 0,
+        burst: 0,
+        terminal,
+        leaving: None,
+    };
+    guardian.serve().map_err(GuardianError::Wait)
+}
+
+#[cfg(test)]
+mod tests;

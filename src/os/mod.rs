@@ -1,1 +1,28 @@
-//! (room)
+//! Touches the kernel, without policy. The only room with `unsafe`.
+
+pub mod cgroup;
+pub mod clock;
+pub mod dirs;
+pub mod environment;
+pub mod host;
+pub mod limits;
+pub mod lock;
+pub mod memory;
+mod message;
+pub mod notify;
+pub mod oom;
+pub mod pipe;
+mod procfs;
+pub mod program;
+pub mod readiness;
+pub mod reap;
+pub mod seqpacket;
+pub mod signals;
+pub mod socket;
+pub mod spawn;
+pub mod terminal;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod tree;
+pub mod usage;
+pub mod users;

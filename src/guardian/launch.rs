@@ -1,0 +1,129 @@
+//! Makes the processes: the engine first, then what the engine asks for.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::guardian::link::FD_VARIABLE;
+use crate::guardian::protocol::{StdioSpec, Token};
+use crate::guardian::runs::Run;
+use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
+use crate::guardian::{ROLE_ENGINE, ROLE_VARIABLE};
+use crate::model::service::SpawnStage;
+use crate::os::pipe;
+use crate::os::spawn::{Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
+
+/// Starts the engine: this very program with the same arguments, speaking to us over `socket`.
+pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Spawning, SpawnFailure> {
+    let number = socket.as_raw_fd().to_string();
+    let own = [(ROLE_VARIABLE, ROLE_ENGINE), (FD_VARIABLE, number.as_str())];
+    let inherited =
+        std::env::vars_os().filter(|(key, _)| own.iter().all(|(ours, _)| key.as_encoded_bytes() != ours.as_bytes()));
+    let env = inherited.chain(own.map(|(key, value)| (key.into(), value.into())));
+    let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new("."))?;
+    spec.session = Session::Keep;
+    spawner.spawn(&Rc::new(spec), &Wiring { stdio: [Stdio::Inherit; 3], keep: Some(socket) }, None)
+}
+
+/// Makes one process for the engine, on its way to its program.
+pub(super) fn run(
+    spawner: &mut Spawner,
+    trees: &Trees,
+    token: Token,
+    label: &str,
+    mut spec: SpawnSpec,
+    stdio: [StdioSpec; 3],
+    passed: Vec<OwnedFd>,
+) -> Result<Run, SpawnFailure> {
+    // Neither text holds a NUL byte, so it is always taken.
+    let _ = spec.env.push(&[TOKEN_VARIABLE.as_bytes(), b"=", trees.token_value(token).as_bytes()]);
+    let spec = Rc::new(spec);
+    let streams = Streams::new(stdio, passed).map_err(|error| SpawnFailure {
+        stage: SpawnStage::Files,
+        errno: error.raw_os_error().unwrap_or(libc::EBADF),
+    })?;
+    let wiring = streams.wiring();
+
+    let born = trees.groups.as_ref().ok().and_then(|groups| Some((groups, groups.make(label, token.0).ok()?)));
+    let (spawning, group) = match born {
+        None => (spawner.spawn(&spec, &wiring, None)?, None),
+        Some((groups, (group, folder))) => match spawner.spawn(&spec, &wiring, Some(folder.as_fd())) {
+            Ok(spawning) => (spawning, Some(group)),
+            Err(failure) => {
+                groups.remove(&group);
+                match failure.stage {
+                    // The group cannot take processes after all; the tree is then found by descent.
+                    SpawnStage::Cgroup => (spawner.spawn(&spec, &wiring, None)?, None),
+                    _ => return Err(failure),
+                }
+            }
+        },
+    };
+    Ok(Run::new(spawning, group, streams.ours))
+}
+
+/// A child's three streams on their way: both ends of its pipes, and what each stream becomes.
+struct Streams {
+    theirs: Vec<OwnedFd>,
+    ours: Vec<OwnedFd>,
+    sources: [Source; 3],
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Null,
+    /// Our own stream of the same number.
+    Own,
+    /// One of `theirs`.
+    Their(usize),
+}
+
+impl Streams {
+    fn new(wishes: [StdioSpec; 3], passed: Vec<OwnedFd>) -> io::Result<Self> {
+        let mut streams = Self { theirs: Vec::new(), ours: Vec::new(), sources: [Source::Null; 3] };
+        let mut passed = passed.into_iter();
+        let mut before = Source::Null;
+        for (number, wish) in wishes.into_iter().enumerate() {
+            before = match wish {
+                StdioSpec::Null => Source::Null,
+                StdioSpec::Inherit => Source::Own,
+                StdioSpec::Same => match before {
+                    Source::Own if number == 1 => streams.take(io::stdin().as_fd().try_clone_to_owned()?),
+                    Source::Own => streams.take(io::stdout().as_fd().try_clone_to_owned()?),
+                    Source::Null | Source::Their(_) => before,
+                },
+                StdioSpec::Passed => {
+                    let fd = passed.next().ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+                    streams.take(fd)
+                }
+                StdioSpec::Pipe => {
+                    let pipe = if number == 0 { pipe::to_child() } else { pipe::from_child() }?;
+                    streams.ours.push(pipe.ours);
+                    streams.take(pipe.theirs)
+                }
+            };
+            if let Some(source) = streams.sources.get_mut(number) {
+                *source = before;
+            }
+        }
+        Ok(streams)
+    }
+
+    fn take(&mut self, fd: OwnedFd) -> Source {
+        self.theirs.push(fd);
+        Source::Their(self.theirs.len() - 1)
+    }
+
+    fn wiring(&self) -> Wiring<'_> {
+        let mut stdio = [Stdio::Null; 3];
+        for (wish, source) in stdio.iter_mut().zip(self.sources) {
+            *wish = match source {
+                Source::Null => Stdio::Null,
+                Source::Own => Stdio::Inherit,
+                Source::Their(index) => self.theirs.get(index).map_or(Stdio::Null, |fd| Stdio::Fd(fd.as_fd())),
+            };
+        }
+        Wiring { stdio, keep: None }
+    }
+}

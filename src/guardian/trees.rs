@@ -1,0 +1,143 @@
+//! The process tree of a run: by its control group where it has one, else by descent.
+
+use std::collections::BTreeSet;
+
+use crate::guardian::protocol::Token;
+use crate::guardian::runs::{Run, Runs};
+use crate::model::names::Pid;
+use crate::os::cgroup::{Groups, NoCgroup};
+use crate::os::tree::{self, Process};
+
+/// The variable by which an orphan says whose it is. It holds a word for each everup above it.
+pub(super) const TOKEN_VARIABLE: &str = "EVERUP_TOKEN";
+
+/// Finds, signals and kills trees.
+#[derive(Debug)]
+pub(super) struct Trees {
+    /// The runs' control groups; none: why not.
+    pub(super) groups: Result<Groups, NoCgroup>,
+    own: Pid,
+    /// Children that we had before the first of ours: an `exec` in a script makes us their parent. Never touched.
+    foreign: Vec<Pid>,
+    /// What our words in [`TOKEN_VARIABLE`] begin with.
+    mark: String,
+    /// The words of the everups above us.
+    above: String,
+}
+
+impl Trees {
+    /// `above` is our own [`TOKEN_VARIABLE`], `now` any number that no earlier process of our pid had, `foreign` the
+    /// children we had before the first of ours.
+    pub(super) fn new(above: &str, now: u64, foreign: Vec<Pid>) -> Self {
+        let own = Pid(std::process::id().cast_signed());
+        Self {
+            groups: groups(),
+            own,
+            foreign,
+            mark: format!("{own}-{now}."),
+            above: if above.is_empty() { String::new() } else { format!("{above} ") },
+        }
+    }
+
+    /// The value of [`TOKEN_VARIABLE`] for a run.
+    pub(super) fn token_value(&self, token: Token) -> String {
+        format!("{}{}{}", self.above, self.mark, token.0)
+    }
+
+    /// Whether nothing of the run's tree lives but, perhaps, its main process.
+    pub(super) fn is_empty(&self, token: Token, run: &Run, runs: &Runs) -> bool {
+        match (&self.groups, &run.group) {
+            (Ok(groups), Some(group)) => groups.is_empty(group),
+            // A list of children can miss one while another ends; twice in a row it does not.
+            _ => (0..2).all(|_| self.orphans_of(token, runs).is_empty()),
+        }
+    }
+
+    /// Every living process of the run's tree.
+    pub(super) fn members(&self, token: Token, run: &Run, runs: &Runs) -> Vec<Process> {
+        if let (Ok(groups), Some(group)) = (&self.groups, &run.group) {
+            return groups.procs(group).unwrap_or_default().into_iter().filter_map(Process::find).collect();
+        }
+        let roots = run.main.into_iter().chain(self.orphans_of(token, runs));
+        let pids: BTreeSet<Pid> = roots.flat_map(|root| tree::descendants(root, &|_| false)).collect();
+        pids.into_iter().filter_map(Process::find).collect()
+    }
+
+    /// Kills every process of the run's tree once; what is born meanwhile is left to the next time.
+    pub(super) fn kill(&self, token: Token, run: &Run, runs: &Runs) {
+        if let (Ok(groups), Some(group)) = (&self.groups, &run.group)
+            && groups.kill(group).is_ok()
+        {
+            return;
+        }
+        let mut known = BTreeSet::new();
+        // A few rounds at once catch up with a tree that still grows.
+        for _ in 0..8 {
+            let members = self.members(token, run, runs);
+            let grown = members.iter().any(|member| !known.contains(member));
+            // What one process alone leaves behind is found when its end is told.
+            let last = !grown || members.len() == 1;
+            for member in members {
+                // It may have ended meanwhile; what lives is found again.
+                let _ = member.signal(libc::SIGKILL);
+                known.insert(member);
+            }
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// Removes the run's control group, if nothing lives in it.
+    pub(super) fn remove_group(&self, run: &mut Run) {
+        if let (Ok(groups), Some(group)) = (&self.groups, &run.group)
+            && groups.remove(group)
+        {
+            run.group = None;
+        }
+    }
+
+    /// Kills whatever of ours still hangs on us when all runs are over; how many there were. `engine` is passed over.
+    pub(super) fn kill_strays(&self, engine: Option<Pid>) -> usize {
+        let skip = |pid: Pid| Some(pid) == engine || self.foreign.contains(&pid);
+        let strays: Vec<Process> = tree::children(self.own)
+            .into_iter()
+            .filter(|child| !skip(*child))
+            // An orphan of somebody else's child, handed to us because we came later, bears no mark of ours.
+            .filter(|child| self.foreign.is_empty() || self.token_of(*child).is_some())
+            .flat_map(|child| tree::descendants(child, &skip))
+            .filter_map(Process::find)
+            .collect();
+        for stray in &strays {
+            let _ = stray.signal(libc::SIGKILL);
+        }
+        strays.len()
+    }
+
+    fn orphans_of(&self, token: Token, runs: &Runs) -> Vec<Pid> {
+        tree::children(self.own)
+            .into_iter()
+            .filter(|child| !runs.is_main(*child) && !self.foreign.contains(child))
+            .filter(|child| Process::find(*child).is_some())
+            .filter(|child| {
+                let owner = self.token_of(*child);
+                let owner = owner.or_else(|| runs.of_session(tree::session(*child)?));
+                owner == Some(token)
+            })
+            .collect()
+    }
+
+    fn token_of(&self, pid: Pid) -> Option<Token> {
+        let words = tree::variable(pid, TOKEN_VARIABLE)?;
+        words.split(' ').find_map(|word| word.strip_prefix(&self.mark)?.parse().ok()).map(Token)
+    }
+}
+
+/// The place for the runs' control groups.
+fn groups() -> Result<Groups, NoCgroup> {
+    #[cfg(test)]
+    if std::env::var_os("EVERUP_TEST_SWEEP").is_some() {
+        return Err(NoCgroup("cannot use control groups: this test does without".to_owned()));
+    }
+    Groups::create()
+}

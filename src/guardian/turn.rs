@@ -1,0 +1,381 @@
+//! The guardian's loop: ends of children, messages of the engine, trees to be killed once more.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+
+use crate::guardian::launch;
+use crate::guardian::post::Post;
+use crate::guardian::protocol::{Capabilities, FromGuardian, ToGuardian, Token};
+use crate::guardian::runs::Runs;
+use crate::guardian::trees::Trees;
+use crate::model::names::Pid;
+use crate::model::service::End;
+use crate::os::reap::{self, Reaped};
+use crate::os::signals::Signals;
+use crate::os::spawn::{SpawnFailure, Spawner, Spawning};
+use crate::os::terminal::Settings;
+use crate::os::tree::Process;
+use crate::os::{clock, memory};
+
+/// What the loop's events are about; all others are about the process with that token.
+const SIGNALS: u64 = u64::MAX;
+const POST: u64 = u64::MAX - 1;
+/// How many messages are taken before children are looked at again.
+const MESSAGES_A_TURN: usize = 32;
+/// After how many new processes memory is given back, once all of them execute their programs.
+const BURST: usize = 32;
+/// How often trees are looked at that live on after their main process, in milliseconds. Usually the end of their last
+/// process is told by SIGCHLD; this is for one that hung on a process outside of the tree.
+const GLANCE: u64 = 1_000;
+/// How long trees may take to end by themselves when the engine has died, in milliseconds.
+const GRACE: u64 = 5_000;
+/// How long the engine may take to end once its connection is closed or it has said `Quit`.
+const ENGINE_GRACE: u64 = 10_000;
+/// How long killed processes are waited for at the very end: longer only if they cannot be killed.
+const PATIENCE: u64 = 10_000;
+
+/// The guardian at work.
+#[derive(Debug)]
+pub(super) struct Guardian {
+    pub(super) spawner: Spawner,
+    pub(super) trees: Trees,
+    pub(super) signals: Signals,
+    pub(super) post: Post,
+    pub(super) engine: Option<Pid>,
+    pub(super) runs: Runs,
+    pub(super) epoll: Epoll,
+    /// How many processes are on their way to their program.
+    pub(super) spawning: usize,
+    /// How many have been since memory was last given back.
+    pub(super) burst: usize,
+    /// The settings of our terminal, should the engine die without putting them back.
+    pub(super) terminal: Option<Settings>,
+    pub(super) leaving: Option<Leaving>,
+}
+
+/// On the way out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    /// The exit code; none: the engine has gone without naming one, and its own end will decide.
+    code: Option<u8>,
+    /// When trees that were asked to end are killed.
+    kill_at: Option<u64>,
+    /// When an engine that still lives is killed.
+    engine_until: u64,
+    /// When waiting is over.
+    until: u64,
+}
+
+impl Guardian {
+    /// Works until everything is over; the exit code of everup.
+    pub(super) fn serve(&mut self) -> io::Result<u8> {
+        self.epoll.add(&self.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        self.epoll.add(&self.post, EpollEvent::new(EpollFlags::EPOLLIN, POST))?;
+        let mut asked_for_room = false;
+        let mut listening = true;
+        let hello = Capabilities {
+            guardian: Pid(std::process::id().cast_signed()),
+            cgroup: match &self.trees.groups {
+                Ok(groups) => Ok(groups.path().to_owned()),
+                Err(why) => Err(why.to_string()),
+            },
+        };
+        self.post.send(FromGuardian::Hello(hello), &[]);
+        loop {
+            if self.burst >= BURST && self.spawning == 0 {
+                self.burst = 0;
+                memory::give_back();
+            }
+            let wait = self.next_due().map(|due| due.saturating_sub(now_ms()));
+            let timeout = wait.map_or(EpollTimeout::NONE, |ms| EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX));
+            let mut events = [EpollEvent::empty(); 64];
+            let happened = match self.epoll.wait(&mut events, timeout) {
+                Ok(count) => events.get(..count).unwrap_or_default(),
+                Err(nix::errno::Errno::EINTR) => &[],
+                Err(errno) => return Err(errno.into()),
+            };
+            // Looked at also when nothing has come for long: news of the last child of a tree may bypass us.
+            let idle = happened.is_empty();
+            let (mut signalled, mut spoken) = (idle, false);
+            for event in happened {
+                match event.data() {
+                    SIGNALS => signalled = true,
+                    POST => spoken = true,
+                    token => self.decide_spawn(Token(token)),
+                }
+            }
+            if signalled {
+                self.hear_signals()?;
+                self.reap(idle);
+            }
+            if spoken {
+                self.post.flush();
+                for _ in 0..MESSAGES_A_TURN {
+                    let Some((message, fds)) = self.post.receive() else { break };
+                    self.obey(message, fds);
+                }
+            }
+            let now = now_ms();
+            if !self.post.is_open() && listening {
+                listening = false;
+                self.epoll.delete(&self.post)?;
+                self.lose_engine(now);
+            } else if listening && self.post.is_waiting() != asked_for_room {
+                asked_for_room = !asked_for_room;
+                let interest =
+                    if asked_for_room { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+                self.epoll.modify(&self.post, &mut EpollEvent::new(interest, POST))?;
+            }
+            self.kill_again(now);
+            if let Some(code) = self.leave(now) {
+                return Ok(code);
+            }
+        }
+    }
+
+    fn hear_signals(&mut self) -> io::Result<()> {
+        while let Some(arrived) = self.signals.next()? {
+            if arrived.signal != libc::SIGCHLD {
+                let news = FromGuardian::Signalled { signal: arrived.signal, from_terminal: arrived.from_terminal };
+                self.post.send(news, &[]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the ends of all children that have ended (signals coalesce, so this does not depend on their number), and
+    /// looks after the trees that may have lost their last process, or after all that linger.
+    fn reap(&mut self, all: bool) {
+        let mut ended: Vec<(Token, Reaped)> = Vec::new();
+        let mut others = all;
+        while let Some(reaped) = reap::next() {
+            if Some(reaped.pid) == self.engine {
+                self.engine = None;
+                self.engine_ended(&reaped.end);
+            } else if let Some(token) = self.runs.main_reaped(reaped.pid) {
+                ended.push((token, reaped));
+            } else {
+                others = true;
+            }
+        }
+        let lingering = if others { self.runs.lingering() } else { Vec::new() };
+        for (token, reaped) in ended {
+            self.decide_spawn(token);
+            if self.runs.get(token).is_some_and(|run| run.failed) {
+                self.gone(token);
+                continue;
+            }
+            let tree_empty = self.is_tree_empty(token);
+            let Reaped { end, cpu_us, max_rss, .. } = reaped;
+            self.post.send(FromGuardian::Ended { token, end, tree_empty, cpu_us, max_rss }, &[]);
+            if tree_empty {
+                self.gone(token);
+            }
+        }
+        for token in lingering {
+            self.look_after(token);
+        }
+    }
+
+    /// Tells whether a process has come to its program, as soon as that is decided.
+    fn decide_spawn(&mut self, token: Token) {
+        let Some(run) = self.runs.get_mut(token) else { return };
+        let Some(outcome) = run.spawning.as_mut().and_then(Spawning::outcome) else { return };
+        run.spawning = None;
+        self.spawning = self.spawning.saturating_sub(1);
+        match outcome {
+            Ok(()) => {
+                let cgroup = match (&self.trees.groups, &run.group) {
+                    (Ok(groups), Some(group)) => Some(groups.path_of(group)),
+                    _ => None,
+                };
+                self.post.send(FromGuardian::Spawned { token, pid: run.session, cgroup }, &run.pipes);
+            }
+            Err(SpawnFailure { stage, errno }) => {
+                // Its zombie is yet to be reaped; nobody will ask about it any more.
+                run.failed = true;
+                run.forgotten = true;
+                run.pipes = Vec::new();
+                self.post.send(FromGuardian::Failed { token, stage, errno }, &[]);
+            }
+        }
+    }
+
+    fn is_tree_empty(&self, token: Token) -> bool {
+        self.runs.get(token).is_none_or(|run| self.trees.is_empty(token, run, &self.runs))
+    }
+
+    /// Tells of a tree that has become empty after its main process.
+    fn look_after(&mut self, token: Token) {
+        if self.runs.get(token).is_some_and(|run| !run.gone && run.main.is_none()) && self.is_tree_empty(token) {
+            self.post.send(FromGuardian::TreeGone { token }, &[]);
+            self.gone(token);
+        }
+    }
+
+    fn gone(&mut self, token: Token) {
+        if let Some(run) = self.runs.set_gone(token) {
+            self.trees.remove_group(run);
+        }
+        self.runs.drop_if_done(token);
+    }
+
+    fn obey(&mut self, message: ToGuardian, fds: Vec<OwnedFd>) {
+        match message {
+            ToGuardian::Spawn { token, label, spec, stdio } => {
+                let made = launch::run(&mut self.spawner, &self.trees, token, &label, spec, stdio, fds);
+                let failure = match made {
+                    Ok(run) => {
+                        // Should the kernel refuse to watch it, its end still tells what became of it.
+                        if let Some(spawning) = &run.spawning {
+                            let _ = self.epoll.add(spawning, EpollEvent::new(EpollFlags::EPOLLIN, token.0));
+                        }
+                        self.spawning += 1;
+                        self.burst += 1;
+                        self.runs.insert(token, run);
+                        return;
+                    }
+                    Err(failure) => failure,
+                };
+                self.post.send(FromGuardian::Failed { token, stage: failure.stage, errno: failure.errno }, &[]);
+            }
+            ToGuardian::Signal { token, signal, tree } => self.signal(token, signal, tree),
+            ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),
+            ToGuardian::Forget { token } => {
+                if let Some(run) = self.runs.get_mut(token) {
+                    run.forgotten = true;
+                    run.pipes = Vec::new();
+                    if run.gone {
+                        self.trees.remove_group(run);
+                    }
+                }
+                self.runs.drop_if_done(token);
+            }
+            ToGuardian::Quit { code } => {
+                let now = now_ms();
+                for token in self.runs.living() {
+                    self.end_tree(token, now);
+                }
+                self.leaving = Some(Leaving {
+                    code: Some(code),
+                    kill_at: None,
+                    engine_until: now + ENGINE_GRACE,
+                    until: now + ENGINE_GRACE + PATIENCE,
+                });
+            }
+        }
+    }
+
+    fn signal(&self, token: Token, signal: i32, tree: bool) {
+        let Some(run) = self.runs.get(token) else { return };
+        let targets = match run.main {
+            _ if tree => self.trees.members(token, run, &self.runs),
+            main => main.into_iter().filter_map(Process::find).collect(),
+        };
+        let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+        for target in &targets {
+            // Whoever has ended meanwhile needs no signal any more.
+            let _ = target.signal(signal);
+        }
+        if !stops.contains(&signal) {
+            for target in &targets {
+                let _ = target.signal(libc::SIGCONT);
+            }
+        }
+    }
+
+    fn end_tree(&mut self, token: Token, now: u64) {
+        if self.runs.begin_ending(token, now) {
+            self.kill(token);
+        }
+    }
+
+    fn kill_again(&mut self, now: u64) {
+        for token in self.runs.due(now) {
+            self.kill(token);
+        }
+    }
+
+    fn kill(&mut self, token: Token) {
+        if let Some(run) = self.runs.get(token) {
+            self.trees.kill(token, run, &self.runs);
+        }
+        self.look_after(token);
+    }
+
+    /// The engine has closed its end, or died.
+    fn lose_engine(&mut self, now: u64) {
+        if self.leaving.is_some() {
+            return;
+        }
+        for token in self.runs.living() {
+            self.signal(token, libc::SIGTERM, true);
+        }
+        self.leaving = Some(Leaving {
+            code: None,
+            kill_at: Some(now + GRACE),
+            engine_until: now + ENGINE_GRACE,
+            until: now + GRACE + PATIENCE,
+        });
+    }
+
+    /// What becomes of everup when its engine ended like this.
+    fn engine_ended(&mut self, end: &End) {
+        if let Some(terminal) = self.terminal.take() {
+            terminal.restore();
+        }
+        self.lose_engine(now_ms());
+        let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.code.is_none()) else { return };
+        let how = match end {
+            // 101 is how a Rust program ends that panicked.
+            End::Code(code) if *code != 101 => {
+                leaving.code = Some(u8::try_from(*code).unwrap_or(1));
+                return;
+            }
+            End::Code(code) => format!("ended with code {code}"),
+            End::Signal { signal, .. } => format!("was ended by signal {signal}"),
+            End::NotSpawned { .. } | End::Unknown => "is gone".to_owned(),
+        };
+        leaving.code = Some(1);
+        eprintln!("everup: the engine {how}; every service is being stopped");
+    }
+
+    /// Brings the end about; the exit code once nothing is left to wait for.
+    fn leave(&mut self, now: u64) -> Option<u8> {
+        let leaving = self.leaving?;
+        if leaving.kill_at.is_some_and(|at| at <= now) {
+            self.leaving = Some(Leaving { kill_at: None, ..leaving });
+            for token in self.runs.living() {
+                self.end_tree(token, now);
+            }
+        }
+        if leaving.engine_until <= now
+            && let Some(engine) = self.engine.and_then(Process::find)
+        {
+            let _ = engine.signal(libc::SIGKILL);
+        }
+        if leaving.until <= now {
+            return Some(leaving.code.unwrap_or(1));
+        }
+        if self.engine.is_some() || !self.runs.is_quiet() || self.trees.kill_strays(self.engine) > 0 {
+            return None;
+        }
+        self.post.flush();
+        Some(leaving.code.unwrap_or(1))
+    }
+
+    /// When the loop must wake although nothing has come, in milliseconds of the monotonic clock.
+    fn next_due(&self) -> Option<u64> {
+        let now = now_ms();
+        let glance = self.runs.has_lingering().then_some(now + GLANCE);
+        // On the way out time matters more than idleness.
+        let leaving = self.leaving.map(|leaving| leaving.until.min(now + 50));
+        [self.runs.next_due(), glance, leaving].into_iter().flatten().min()
+    }
+}
+
+fn now_ms() -> u64 {
+    clock::monotonic_us() / 1_000
+}

@@ -1,0 +1,325 @@
+//! Makes processes: clone3, the child's set-up, execve; a failure comes back with its stage.
+//!
+//! Nobody waits for the child: that it executes its program is told later, by the end of a pipe. Waiting, as
+//! posix_spawn(3) does, would start a hundred programs one after the other instead of on all processors.
+#![expect(unsafe_code, reason = "clone, and descriptors fresh from the kernel")]
+
+mod bare;
+mod child;
+mod clone;
+mod spec;
+mod workspace;
+
+use std::cell::{RefCell, UnsafeCell};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::rc::Rc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::stat::Mode;
+use nix::unistd::pipe2;
+
+use crate::model::names::Pid;
+use crate::model::service::SpawnStage;
+use crate::os::limits;
+use crate::os::spawn::child::{Orders, Report};
+pub use crate::os::spawn::spec::{Credentials, Limits, Session, SpawnFailure, SpawnSpec, Strings};
+use crate::os::spawn::workspace::{Memory, Stack, Workspace};
+
+/// What becomes one of the child's stdin, stdout and stderr.
+#[derive(Clone, Copy, Debug)]
+pub enum Stdio<'a> {
+    /// `/dev/null`.
+    Null,
+    /// Ours.
+    Inherit,
+    /// This descriptor.
+    Fd(BorrowedFd<'a>),
+}
+
+/// The child's descriptors; all others are closed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wiring<'a> {
+    /// stdin, stdout, stderr.
+    pub stdio: [Stdio<'a>; 3],
+    /// One more that stays open under its own number.
+    pub keep: Option<BorrowedFd<'a>>,
+}
+
+/// A process on its way to its program.
+#[derive(Debug)]
+pub struct Spawning {
+    /// It; our child from now on, whatever becomes of it.
+    pub pid: Pid,
+    /// Readable once it executes its program or has failed to.
+    told: File,
+    workspace: Workspace,
+    stacks: Stacks,
+}
+
+/// Stacks that wait for the next child.
+type Stacks = Rc<RefCell<Vec<Stack>>>;
+
+/// How many stacks are kept for later: as many as there may be children on their way in a calm moment.
+const KEPT_STACKS: usize = 8;
+/// How many children may share our memory at once; the next ones get a copy.
+const MOST_SHARING: usize = 64;
+
+impl Spawning {
+    /// What became of it; none: not yet decided. A process that failed still has to be reaped.
+    pub fn outcome(&mut self) -> Option<Result<(), SpawnFailure>> {
+        let mut bytes = [0; 8];
+        let told = match self.told.read(&mut bytes) {
+            Ok(length) if length == bytes.len() => {
+                // Its memory is a copy, so it is in nobody's way.
+                Some(Report::from_bytes(bytes))
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return None;
+            }
+            // The end of the pipe: execve or exit closed it, and before that the child left our memory.
+            Ok(_) | Err(_) => None,
+        };
+        let (written, stack) = self.workspace.close();
+        if let (Some(stack), Ok(mut stacks)) = (stack, self.stacks.try_borrow_mut())
+            && stacks.len() < KEPT_STACKS
+        {
+            stacks.push(stack);
+        }
+        match told.or(written).filter(|report| report.errno != 0) {
+            // Or a signal ended the child before; its end then tells.
+            None => Some(Ok(())),
+            Some(Report { errno, stage }) => {
+                let stage = usize::try_from(stage).ok().and_then(|place| child::STAGES.get(place));
+                Some(Err(SpawnFailure { stage: stage.copied().unwrap_or(SpawnStage::Exec), errno }))
+            }
+        }
+    }
+
+    /// Waits until it is decided whether it executes its program.
+    ///
+    /// # Errors
+    /// The stage that failed. The process still has to be reaped.
+    pub fn wait(&mut self) -> Result<(), SpawnFailure> {
+        loop {
+            if let Some(outcome) = self.outcome() {
+                return outcome;
+            }
+            // Whatever poll says, the outcome is asked for again.
+            let _ = poll(&mut [PollFd::new(self.told.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+        }
+    }
+}
+
+impl AsFd for Spawning {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.told.as_fd()
+    }
+}
+
+/// Makes processes one after the other. Keeps `/dev/null` for them, and what they get back of ours.
+#[derive(Debug)]
+pub struct Spawner {
+    null: OwnedFd,
+    /// Bit n-1: signal n is ignored here, and must not be there.
+    ignored: u64,
+    /// The limit of open files that we were started with.
+    open_files: Option<libc::rlimit64>,
+    /// clone3 is refused here (an older kernel, a sandbox): found out at the first spawn.
+    plain: bool,
+    stacks: Stacks,
+}
+
+impl Spawner {
+    /// Prepares to make processes. Children get the limit of open files that holds now, even if ours is raised later.
+    ///
+    /// # Errors
+    /// When `/dev/null` cannot be opened.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            null: open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?,
+            ignored: ignored_signals(),
+            open_files: limits::open_files().ok(),
+            plain: false,
+            stacks: Stacks::default(),
+        })
+    }
+
+    /// Makes a process, born in `cgroup` (a descriptor of the group's folder) if one is given. It is on its way then;
+    /// whether it comes to execute its program, [`Spawning`] tells.
+    ///
+    /// # Errors
+    /// Stage `files`, `fork` or `cgroup`: there is no process.
+    pub fn spawn(
+        &mut self,
+        spec: &Rc<SpawnSpec>,
+        wiring: &Wiring<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> Result<Spawning, SpawnFailure> {
+        let files =
+            |error: io::Error| SpawnFailure { stage: SpawnStage::Files, errno: error.raw_os_error().unwrap_or(0) };
+        // Held until the child has its copies: replacements for descriptors that stand in each other's way.
+        let mut moved = Vec::new();
+        let mut stdio = [None; 3];
+        for (slot, wish) in stdio.iter_mut().zip(wiring.stdio) {
+            *slot = match wish {
+                Stdio::Inherit => None,
+                Stdio::Null => Some(self.null.as_raw_fd()),
+                Stdio::Fd(fd) => Some(above_stdio(fd, &mut moved).map_err(files)?),
+            };
+        }
+        let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| files(errno.into()))?;
+        fcntl(&told, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| files(errno.into()))?;
+        let mut memory = Box::new(Memory {
+            stack: self.stack(spec),
+            report: UnsafeCell::new(Report { errno: 0, stage: 0 }),
+            orders: None,
+            argv: spec.argv.pointers(),
+            envp: spec.env.pointers(),
+            spec: Rc::clone(spec),
+        });
+        memory.orders = Some(Orders {
+            program: memory.spec.program.as_ptr(),
+            argv: memory.argv.as_ptr(),
+            envp: memory.envp.as_ptr(),
+            cwd: memory.spec.cwd.as_ptr(),
+            session: spec.session,
+            limits: self.limits(&spec.limits),
+            nice: spec.nice,
+            umask: spec.umask,
+            stdio,
+            keep: wiring.keep.map(|fd| fd.as_raw_fd()),
+            credentials: spec.credentials.as_ref().map(|c| (c.uid, c.gid, c.groups.as_ptr(), c.groups.len())),
+            reset: self.ignored,
+            join: None,
+            report: memory.report.get(),
+            told: tell.as_raw_fd(),
+        });
+        let pid = {
+            let _blocked = Blocked::all().map_err(|error| fork_failed(&error))?;
+            self.make(&mut memory, cgroup)?
+        };
+        let workspace = Workspace::new(memory);
+        Ok(Spawning { pid: Pid(pid), told: File::from(told), workspace, stacks: Rc::clone(&self.stacks) })
+    }
+
+    /// A stack for a child that may share our memory; none: it is to have a copy.
+    ///
+    /// One that changes its user always has a copy: until it executes, that user might be able to trace it, and so
+    /// reach our memory.
+    fn stack(&self, spec: &SpawnSpec) -> Option<Stack> {
+        // Each child on its way holds the stacks too, besides us.
+        let sharing = Rc::strong_count(&self.stacks) - 1;
+        if !clone::CAN_SHARE || self.plain || spec.credentials.is_some() || sharing >= MOST_SHARING {
+            return None;
+        }
+        let kept = self.stacks.try_borrow_mut().ok().and_then(|mut stacks| stacks.pop());
+        kept.or_else(|| Stack::new().ok())
+    }
+
+    fn make(&mut self, memory: &mut Memory, cgroup: Option<BorrowedFd<'_>>) -> Result<i32, SpawnFailure> {
+        let Memory { stack, orders: Some(orders), .. } = memory else {
+            return Err(SpawnFailure { stage: SpawnStage::Fork, errno: libc::EINVAL });
+        };
+        if !self.plain {
+            let made = match stack {
+                // SAFETY: the memory goes into a `Workspace`, which keeps it until the child has left; on an error
+                // there is no child. Signals are blocked by the caller.
+                Some(stack) => unsafe { clone::sharing_memory(orders, stack, cgroup) },
+                None => clone::with_a_copy(orders, cgroup),
+            };
+            match made.map_err(|error| (error.raw_os_error().unwrap_or(0), error)) {
+                Ok(pid) => return Ok(pid),
+                Err((libc::ENOSYS | libc::EINVAL | libc::EPERM, _)) => {}
+                Err((errno, _)) if CGROUP_REFUSALS.contains(&errno) => {
+                    return Err(SpawnFailure { stage: SpawnStage::Cgroup, errno });
+                }
+                Err((_, error)) => return Err(fork_failed(&error)),
+            }
+        }
+        *stack = None;
+        let procs = match cgroup {
+            Some(folder) => Some(
+                openat(folder, "cgroup.procs", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+                    .map_err(|errno| SpawnFailure { stage: SpawnStage::Cgroup, errno: errno as i32 })?,
+            ),
+            None => None,
+        };
+        orders.join = procs.as_ref().map(AsRawFd::as_raw_fd);
+        // The child has our handlers too, which clone3 leaves behind by itself.
+        orders.reset = u64::MAX;
+        let pid = clone::by_fork(orders).map_err(|error| fork_failed(&error))?;
+        self.plain = true;
+        Ok(pid)
+    }
+
+    fn limits(&self, wanted: &Limits) -> [Option<(u32, libc::rlimit64)>; 3] {
+        let both = |value| libc::rlimit64 { rlim_cur: value, rlim_max: value };
+        [
+            wanted.open_files.map(both).or(self.open_files).map(|limit| (libc::RLIMIT_NOFILE, limit)),
+            wanted.core.map(|value| (libc::RLIMIT_CORE, both(value))),
+            wanted.processes.map(|value| (libc::RLIMIT_NPROC, both(value))),
+        ]
+    }
+}
+
+/// What clone3 says when the group cannot take a process: not ours to manage, of another kind, removed.
+const CGROUP_REFUSALS: [i32; 6] =
+    [libc::EACCES, libc::EBUSY, libc::EOPNOTSUPP, libc::ENODEV, libc::ENOENT, libc::EBADF];
+
+fn fork_failed(error: &io::Error) -> SpawnFailure {
+    SpawnFailure { stage: SpawnStage::Fork, errno: error.raw_os_error().unwrap_or(0) }
+}
+
+/// `fd`, or a copy above 2 kept in `moved`, so that wiring one of the three never overwrites the source of another.
+fn above_stdio(fd: BorrowedFd<'_>, moved: &mut Vec<OwnedFd>) -> io::Result<i32> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd.as_raw_fd());
+    }
+    let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: fcntl has just made it, and nobody else knows it.
+    let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+    let number = copy.as_fd().as_raw_fd();
+    moved.push(copy);
+    Ok(number)
+}
+
+fn ignored_signals() -> u64 {
+    let mut ignored = 0;
+    for signal in 1..=64_i32 {
+        // The kernel's own structure, handler first: the library hides the two signals that it keeps for itself.
+        let mut action = [0_u64; 4];
+        let ask_only = ptr::null::<u64>();
+        // SAFETY: only asks; the kernel writes into `action`.
+        let asked = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, ask_only, action.as_mut_ptr(), 8_usize) };
+        if asked == 0 && action[0] == libc::SIG_IGN as u64 {
+            ignored |= 1 << (signal - 1);
+        }
+    }
+    ignored
+}
+
+/// While it lives, this thread hears no signal.
+struct Blocked(SigSet);
+
+impl Blocked {
+    fn all() -> io::Result<Self> {
+        let mut before = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // Setting a mask that was in force before cannot fail.
+        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.0), None);
+    }
+}
+
+#[cfg(test)]
+mod tests;
