@@ -49,7 +49,15 @@ fn main_pid(instance: &Instance) -> Option<Pid> {
     match &instance.phase {
         Phase::Starting { live, .. } | Phase::Running { live } => Some(live.pid),
         Phase::Stopping(dying) if !dying.main_ended => dying.pid,
-        _ => None,
+        Phase::Stopped
+        | Phase::Waiting
+        | Phase::Preparing { .. }
+        | Phase::Spawning { .. }
+        | Phase::Stopping(_)
+        | Phase::Cleaning { .. }
+        | Phase::Backoff { .. }
+        | Phase::Exited { .. }
+        | Phase::Failed => None,
     }
 }
 
@@ -92,10 +100,7 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
 
 fn of_instance(instance: &Instance, now: Moment) -> InstanceStatus {
     let live = instance.live();
-    let next_attempt_at = match instance.phase {
-        Phase::Backoff { until, .. } => Some(until),
-        _ => None,
-    };
+    let next_attempt_at = if let Phase::Backoff { until, .. } = instance.phase { Some(until) } else { None };
     InstanceStatus {
         name: instance.label(),
         index: instance.id.index,
