@@ -93,8 +93,7 @@ impl Handle {
         let now = (self.clock)().moment;
         for instance in status.services.iter_mut().flat_map(|service| &mut service.instances) {
             instance.uptime_ms = instance.running_since.map(|since| crate::model::units::millis(now.since(since)));
-            instance.next_attempt_in_ms =
-                instance.next_attempt_at.map(|at| crate::model::units::millis(at.since(now)));
+            instance.next_attempt_in_ms = instance.next_attempt_at.map(|at| crate::model::units::millis(at.since(now)));
         }
         status
     }
@@ -138,5 +137,9 @@ impl Handle {
 }
 
 fn unavailable(message: &str) -> Denied {
-    Denied { code: DeniedCode::Unavailable, message: message.to_owned(), hint: Some("try again in a moment".to_owned()) }
+    Denied {
+        code: DeniedCode::Unavailable,
+        message: message.to_owned(),
+        hint: Some("try again in a moment".to_owned()),
+    }
 }

@@ -1,1 +1,243 @@
-//! (room)
+//! The other side of the control socket: typed calls, answered by a running everup.
+//!
+//! Plain blocking sockets: a question and its answer take less than starting a runtime would. Each call has a
+//! connection of its own, so calls may overlap: while one waits for a restart, another asks for the status.
+
+pub mod action;
+mod http;
+pub mod lines;
+pub mod registry;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::action::{Action, Pending};
+use crate::client::http::{Answer, Ask, Fault};
+use crate::client::lines::{EventArgs, Lines, LogArgs};
+use crate::model::command::{Denied, Outcome};
+use crate::model::event::EventRecord;
+use crate::model::log::LogLine;
+use crate::model::probe::ProbeReport;
+use crate::model::status::{ServiceStatus, Status};
+use crate::model::why::Why;
+use crate::os::socket::connect_unix;
+
+/// How long an answer may take beyond what was asked to be waited for; the other side gives up earlier.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Probes bring their own time limits, which the other side ends after a minute.
+const PROBES: Duration = Duration::from_mins(1);
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("cannot reach a supervisor at {}", socket.display())]
+    NoSupervisor {
+        /// Where.
+        socket: PathBuf,
+        /// What connect(2) said.
+        source: io::Error,
+    },
+    /// It said no: an expected outcome.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// It did not answer in time.
+    #[error("cannot wait any longer for an answer from {}", socket.display())]
+    Silent {
+        /// Where.
+        socket: PathBuf,
+    },
+    /// The connection broke, or what came was no answer.
+    #[error("cannot read the answer from {}: {reason}", socket.display())]
+    Broken {
+        /// Where.
+        socket: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The body of a refusal.
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    error: Denied,
+}
+
+/// The body of the answer to `probe`.
+#[derive(Debug, Deserialize)]
+struct Probed {
+    probes: Vec<ProbeReport>,
+}
+
+/// A way to a running everup.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    /// The connection that showed that somebody listens; the first call uses it.
+    first: Mutex<Option<std::os::unix::net::UnixStream>>,
+}
+
+impl Client {
+    /// Reaches the everup that listens at `socket`.
+    ///
+    /// # Errors
+    /// [`ClientError::NoSupervisor`] when nobody does, or we may not connect.
+    pub fn connect(socket: &Path) -> Result<Self, ClientError> {
+        let stream = reach(socket)?;
+        Ok(Self { socket: socket.to_owned(), first: Mutex::new(Some(stream)) })
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The whole project.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn status(&self) -> Result<Status, ClientError> {
+        self.get("/v1/status")
+    }
+
+    /// The JSON of [`Client::status`] as it came.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn status_text(&self) -> Result<String, ClientError> {
+        self.text(&Ask::get("/v1/status".to_owned()), PATIENCE)
+    }
+
+    /// One service; for `web/2` with only that instance.
+    ///
+    /// # Errors
+    /// [`ClientError`]; denied with the nearest names when there is none.
+    pub fn service(&self, name: &str) -> Result<ServiceStatus, ClientError> {
+        self.get(&format!("/v1/services/{}", http::encode(name)))
+    }
+
+    /// The latest ends of a service, explained; `n` of them, 5 unless given.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn why(&self, name: &str, n: Option<usize>) -> Result<Why, ClientError> {
+        let n = n.map(|n| format!("?n={n}")).unwrap_or_default();
+        self.get(&format!("/v1/services/{}/why{n}", http::encode(name)))
+    }
+
+    /// Runs the probes of `web`, `web/2` or `web*` once, now.
+    ///
+    /// # Errors
+    /// [`ClientError`]; denied when nothing of it runs.
+    pub fn probe(&self, selector: &str) -> Result<Vec<ProbeReport>, ClientError> {
+        let ask = Ask::post(format!("/v1/services/{}/probe", http::encode(selector)), None);
+        let Probed { probes } = self.read(&self.text(&ask, PROBES.saturating_add(PATIENCE))?)?;
+        Ok(probes)
+    }
+
+    /// Asks for a change and returns with the answer: with `wait` once it holds, else once it is under way.
+    ///
+    /// # Errors
+    /// [`ClientError`]; denied with `TimedOut` when `wait` ran out.
+    pub fn act(&self, action: &Action, wait: Option<Duration>) -> Result<Outcome, ClientError> {
+        let text = self.text(&action.ask(wait)?, wait.unwrap_or_default().saturating_add(PATIENCE))?;
+        self.read(&text)
+    }
+
+    /// Asks for a change and returns at once: meanwhile the status tells how far it is.
+    ///
+    /// # Errors
+    /// [`ClientError`] when it could not be sent.
+    pub fn begin(&self, action: &Action, wait: Option<Duration>) -> Result<Pending, ClientError> {
+        let answer = self.send(&action.ask(wait)?)?;
+        Ok(Pending::new(self.socket.clone(), answer))
+    }
+
+    /// What services wrote.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn logs(&self, args: &LogArgs) -> Result<Lines<LogLine>, ClientError> {
+        self.lines(args.path())
+    }
+
+    /// The timeline.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn events(&self, args: &EventArgs) -> Result<Lines<EventRecord>, ClientError> {
+        self.lines(args.path())
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.read(&self.text(&Ask::get(path.to_owned()), PATIENCE)?)
+    }
+
+    fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ClientError> {
+        parse(&self.socket, text)
+    }
+
+    fn text(&self, ask: &Ask, patience: Duration) -> Result<String, ClientError> {
+        self.send(ask)?.text(Some(patience)).map_err(|fault| fault.at(&self.socket))?.success(&self.socket)
+    }
+
+    fn lines<T: DeserializeOwned>(&self, path: String) -> Result<Lines<T>, ClientError> {
+        let mut answer = self.send(&Ask::get(path))?;
+        let status = answer.status(Some(PATIENCE)).map_err(|fault| fault.at(&self.socket))?;
+        if status != 200 {
+            let text = answer.text(Some(PATIENCE)).map_err(|fault| fault.at(&self.socket))?.success(&self.socket)?;
+            return Err(Fault::Odd(format!("status {status} with {} bytes", text.len())).at(&self.socket));
+        }
+        Lines::new(self.socket.clone(), answer).map_err(|fault| fault.at(&self.socket))
+    }
+
+    fn send(&self, ask: &Ask) -> Result<Answer, ClientError> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stream = match first.filter(http::is_open) {
+            Some(stream) => stream,
+            None => reach(&self.socket)?,
+        };
+        Answer::to(ask, stream).map_err(|fault| fault.at(&self.socket))
+    }
+}
+
+fn reach(socket: &Path) -> Result<std::os::unix::net::UnixStream, ClientError> {
+    connect_unix(socket).map_err(|source| ClientError::NoSupervisor { socket: socket.to_owned(), source })
+}
+
+fn parse<T: DeserializeOwned>(socket: &Path, text: &str) -> Result<T, ClientError> {
+    serde_json::from_str(text).map_err(|e| ClientError::Broken {
+        socket: socket.to_owned(),
+        reason: format!("it is not what was expected ({e})"),
+    })
+}
+
+impl http::Text {
+    /// The body of a success; a refusal becomes its error.
+    fn success(self, socket: &Path) -> Result<String, ClientError> {
+        if (200..300).contains(&self.status) {
+            return Ok(self.body);
+        }
+        Err(match serde_json::from_str::<Refusal>(&self.body) {
+            Ok(refusal) => ClientError::Denied(refusal.error),
+            Err(_) => Fault::Odd(format!("status {} without a reason", self.status)).at(socket),
+        })
+    }
+}
+
+impl Fault {
+    fn at(self, socket: &Path) -> ClientError {
+        let socket = socket.to_owned();
+        match self {
+            Self::Silent => ClientError::Silent { socket },
+            Self::Odd(reason) => ClientError::Broken { socket, reason },
+            Self::Io(error) => ClientError::Broken { socket, reason: error.to_string() },
+        }
+    }
+}

@@ -2,3 +2,14 @@
 
 pub mod action;
 pub mod event;
+pub mod supervisor;
+
+pub(crate) mod backoff;
+pub(crate) mod budget;
+pub(crate) mod cause;
+pub(crate) mod context;
+pub(crate) mod graph;
+pub(crate) mod health;
+pub(crate) mod instance;
+pub(crate) mod reconcile;
+pub(crate) mod service;

@@ -1,1 +1,113 @@
-//! (room)
+//! The engine's shell: one loop that owns the core, and the hands that carry out what it decides.
+
+mod asking;
+mod commands;
+mod engine;
+mod journal;
+mod news;
+mod notices;
+mod perform;
+mod processes;
+mod publish;
+mod requests;
+mod signals;
+mod spawn;
+mod startup;
+mod state;
+mod terminal;
+mod usage;
+
+use std::process::ExitCode;
+
+use tokio::task::LocalSet;
+
+use crate::config::Surroundings;
+use crate::guardian::link::Link;
+use crate::handle::Handle;
+use crate::model::names::ServiceName;
+use crate::model::plan::Plan;
+
+/// What to supervise, and how.
+#[derive(Debug)]
+pub struct Launch {
+    /// The resolved file, or the one service of `run`.
+    pub plan: Plan,
+    /// How everup was started.
+    pub mode: Mode,
+    /// The connection to the guardian.
+    pub link: Link,
+    /// The services wanted; empty: all that are enabled.
+    pub start: Vec<ServiceName>,
+    /// What the file is read again with.
+    pub surroundings: Surroundings,
+}
+
+/// How everup was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// `up`.
+    Up {
+        /// Without a terminal (`-d`): SIGHUP reconciles with the file.
+        detached: bool,
+    },
+    /// `run`: one program, as if everup were not there.
+    Run {
+        /// The program gets a pseudo-terminal of its own.
+        terminal: bool,
+    },
+}
+
+/// Why the engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another everup holds the state folder.
+    #[error("everup is already running here: pid {pid}")]
+    Running {
+        /// The holder, to signal.
+        pid: String,
+    },
+    /// Something of the operating system.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was attempted, on what.
+        what: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Something in the configuration that only this machine can tell.
+    #[error("cannot {0}")]
+    Refused(String),
+}
+
+/// Runs the engine until everything has ended. `console` shows the foreground; it is dropped at the end.
+///
+/// Returns everup's exit code, which the guardian hands on. Trouble at the start is told on stderr.
+pub fn run<F, Fut>(launch: Launch, console: F) -> ExitCode
+where
+    F: FnOnce(Handle) -> Fut,
+    Fut: Future<Output = ()> + 'static,
+{
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => return refuse(&StartError::System { what: "start the engine's loop".to_owned(), source }),
+    };
+    LocalSet::new().block_on(&runtime, async {
+        match startup::open(launch).await {
+            Ok(mut engine) => {
+                let shown = tokio::task::spawn_local(console(engine.handle()));
+                let code = engine.supervise().await;
+                // With the pump the console learns that nothing more comes.
+                drop(engine);
+                // What the children said last is still to be shown.
+                let _ = tokio::time::timeout(std::time::Duration::from_millis(500), shown).await;
+                ExitCode::from(code)
+            }
+            Err(error) => refuse(&error),
+        }
+    })
+}
+
+fn refuse(error: &StartError) -> ExitCode {
+    eprintln!("everup: {error}");
+    ExitCode::FAILURE
+}

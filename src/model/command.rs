@@ -67,6 +67,11 @@ pub enum Command {
         /// Only say what would be done.
         dry_run: bool,
     },
+    /// A person typed Ctrl-C in `run`: INT for the program, whose end is then theirs.
+    Interrupt {
+        /// Whether the terminal has sent INT to the program already.
+        delivered: bool,
+    },
     /// Stop everything in reverse order, then end.
     Down {
         /// Kill everything at once.

@@ -13,9 +13,33 @@ use crate::model::units::Timestamp;
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the words are the contract's own and say themselves")]
 pub enum EventWord {
-    Starting, Started, Ready, Unready, Healthy, Unhealthy, ProbeFailed, Stopping, Ended, Backoff, Failed, Completed,
-    CrashLooping, Recovered, Held, ReloadStarted, ReloadSwitched, ReloadDone, ReloadRolledBack, ConfigApplied,
-    ConfigRejected, Scaled, Adopted, EngineRestarted, Upgraded, LogLost, Notified,
+    Starting,
+    Started,
+    Ready,
+    Unready,
+    Healthy,
+    Unhealthy,
+    ProbeFailed,
+    Stopping,
+    Ended,
+    Backoff,
+    Failed,
+    Completed,
+    CrashLooping,
+    Recovered,
+    Held,
+    ReloadStarted,
+    ReloadSwitched,
+    ReloadDone,
+    ReloadRolledBack,
+    ConfigApplied,
+    ConfigRejected,
+    Scaled,
+    Adopted,
+    EngineRestarted,
+    Upgraded,
+    LogLost,
+    Notified,
 }
 
 impl std::fmt::Display for EventWord {

@@ -103,9 +103,7 @@ impl fmt::Display for InstanceId {
 }
 
 /// One life of an instance's process: numbered from 1, never reused. 0 means "never started".
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Run(pub u64);
 
@@ -151,7 +149,8 @@ mod tests {
     #[test]
     fn the_label_drops_the_number_of_an_only_instance() {
         let id = |index| InstanceId { service: ServiceName::new("web").unwrap(), index };
-        for (index, instances, label, stem) in [(1, 1, "web", "web"), (1, 2, "web/1", "web"), (2, 2, "web/2", "web.2")] {
+        for (index, instances, label, stem) in [(1, 1, "web", "web"), (1, 2, "web/1", "web"), (2, 2, "web/2", "web.2")]
+        {
             assert_eq!((id(index).label(instances).as_str(), id(index).file_stem().as_str()), (label, stem));
         }
     }

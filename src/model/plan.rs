@@ -36,6 +36,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Where the control socket is.
+    pub fn socket_path(&self) -> PathBuf {
+        self.control.socket.clone().unwrap_or_else(|| self.state_dir.join("everup.sock"))
+    }
+
     /// The service of that name.
     pub fn service(&self, name: &ServiceName) -> Option<&Arc<ServicePlan>> {
         self.services.iter().find(|service| &service.name == name)

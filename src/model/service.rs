@@ -101,8 +101,20 @@ shown_as_in_json!(State, Desired, Cause, Certainty, SpawnStage);
 impl Cause {
     /// Every cause, in the contract's order.
     pub const ALL: [Self; 14] = [
-        Self::Exit, Self::Signal, Self::Oom, Self::Probe, Self::Watchdog, Self::MemoryLimit, Self::Watch, Self::Config,
-        Self::Dependency, Self::Schedule, Self::User, Self::SpawnError, Self::StartTimeout, Self::SupervisorLost,
+        Self::Exit,
+        Self::Signal,
+        Self::Oom,
+        Self::Probe,
+        Self::Watchdog,
+        Self::MemoryLimit,
+        Self::Watch,
+        Self::Config,
+        Self::Dependency,
+        Self::Schedule,
+        Self::User,
+        Self::SpawnError,
+        Self::StartTimeout,
+        Self::SupervisorLost,
     ];
 }
 

@@ -13,10 +13,37 @@ pub struct Signal(i32);
 
 /// Numbers as on x86, arm and riscv (signal(7)).
 const NAMES: [(&str, i32); 31] = [
-    ("HUP", 1), ("INT", 2), ("QUIT", 3), ("ILL", 4), ("TRAP", 5), ("ABRT", 6), ("BUS", 7), ("FPE", 8), ("KILL", 9),
-    ("USR1", 10), ("SEGV", 11), ("USR2", 12), ("PIPE", 13), ("ALRM", 14), ("TERM", 15), ("STKFLT", 16), ("CHLD", 17),
-    ("CONT", 18), ("STOP", 19), ("TSTP", 20), ("TTIN", 21), ("TTOU", 22), ("URG", 23), ("XCPU", 24), ("XFSZ", 25),
-    ("VTALRM", 26), ("PROF", 27), ("WINCH", 28), ("IO", 29), ("PWR", 30), ("SYS", 31),
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
 ];
 
 impl Signal {
@@ -54,9 +81,15 @@ impl Signal {
             .iter()
             .find(|(known, _)| *known == name)
             .map(|(_, number)| Self(*number))
-            .or_else(|| name.strip_prefix("RTMIN+").and_then(|n| n.parse::<i32>().ok()).and_then(|n| Self::from_number(34_i32.checked_add(n)?)))
+            .or_else(|| {
+                name.strip_prefix("RTMIN+")
+                    .and_then(|n| n.parse::<i32>().ok())
+                    .and_then(|n| Self::from_number(34_i32.checked_add(n)?))
+            })
             .or_else(|| name.parse().ok().and_then(Self::from_number))
-            .ok_or_else(|| format!("cannot read {text:?} as a signal: write a name such as TERM, INT or HUP, or its number"))
+            .ok_or_else(|| {
+                format!("cannot read {text:?} as a signal: write a name such as TERM, INT or HUP, or its number")
+            })
     }
 
     /// Every name that [`Signal::parse`] knows, for suggestions.

@@ -12,14 +12,30 @@ pub struct Slots {
 }
 
 /// One piece of a [`Template`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Part {
     /// As it is.
     Text(String),
+    /// As it is, but shown as `<hidden>`: it came from a secret.
+    Hidden(String),
     /// `${PORT}` of the instance.
     Port,
     /// `${INDEX}` of the instance.
     Index,
+}
+
+/// What [`Part::Hidden`] is shown as.
+const HIDDEN: &str = "<hidden>";
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Self::Hidden(_) => f.write_str("Hidden"),
+            Self::Port => f.write_str("Port"),
+            Self::Index => f.write_str("Index"),
+        }
+    }
 }
 
 /// A text with `${PORT}` and `${INDEX}` left to fill in per instance; everything else is already expanded.
@@ -48,7 +64,7 @@ impl Template {
         self.0
             .iter()
             .map(|part| match part {
-                Part::Text(text) => text.clone(),
+                Part::Text(text) | Part::Hidden(text) => text.clone(),
                 Part::Port => slots.port.map(|port| port.to_string()).unwrap_or_default(),
                 Part::Index => slots.index.to_string(),
             })
@@ -56,11 +72,12 @@ impl Template {
     }
 }
 
-/// With `${PORT}` and `${INDEX}` where they are still open.
+/// For people only: with `${PORT}` and `${INDEX}` where they are still open, and secrets hidden.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|part| match part {
             Part::Text(text) => f.write_str(text),
+            Part::Hidden(_) => f.write_str(HIDDEN),
             Part::Port => f.write_str("${PORT}"),
             Part::Index => f.write_str("${INDEX}"),
         })

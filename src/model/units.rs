@@ -95,7 +95,8 @@ pub struct Now {
 /// # Errors
 /// What was expected instead, naming the units.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("cannot read {text:?} as a duration: write a number with ms, s, m, h or d, such as 250ms or 1h30m");
+    let wrong =
+        || format!("cannot read {text:?} as a duration: write a number with ms, s, m, h or d, such as 250ms or 1h30m");
     let trimmed = text.trim();
     if trimmed == "0" {
         return Ok(Duration::ZERO);
@@ -149,7 +150,11 @@ pub fn format_duration(duration: Duration) -> String {
 /// # Errors
 /// What was expected instead, naming the units.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("cannot read {text:?} as a size: write a number with B, KiB, MiB, GiB or TiB (or K, M, G, T), such as 10MiB");
+    let wrong = || {
+        format!(
+            "cannot read {text:?} as a size: write a number with B, KiB, MiB, GiB or TiB (or K, M, G, T), such as 10MiB"
+        )
+    };
     let trimmed = text.trim();
     let number = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
     let value: f64 = trimmed[..number].parse().map_err(|_| wrong())?;
@@ -184,9 +189,15 @@ mod tests {
 
     #[test]
     fn durations_read_as_people_write_them() {
-        for (text, ms) in
-            [("250ms", 250), ("10s", 10_000), ("1.5s", 1_500), ("5m", 300_000), ("1h", 3_600_000), ("1h30m", 5_400_000), ("0", 0)]
-        {
+        for (text, ms) in [
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("1.5s", 1_500),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("1h30m", 5_400_000),
+            ("0", 0),
+        ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for bad in ["", "10", "s", "-1s", "1 s", "10sec", "1e9h", "99999999999999h", "..s", "1.2.3s"] {
@@ -204,7 +215,9 @@ mod tests {
 
     #[test]
     fn sizes_count_in_1024s() {
-        for (text, bytes) in [("64KiB", 65_536), ("64K", 65_536), ("256MiB", 268_435_456), ("1G", 1_073_741_824), ("512", 512), ("0", 0)] {
+        for (text, bytes) in
+            [("64KiB", 65_536), ("64K", 65_536), ("256MiB", 268_435_456), ("1G", 1_073_741_824), ("512", 512), ("0", 0)]
+        {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         for bad in ["", "K", "10 potatoes", "-1", "1e30", "99999999999TiB"] {

@@ -1,67 +1,105 @@
-//! One everup for one state folder.
+//! One everup to a state folder: a lock that is released with the process, whatever becomes of it.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::model::names::Pid;
+/// The lock of a state folder, held until dropped.
+#[derive(Debug)]
+pub struct StateLock {
+    _file: Flock<File>,
+}
 
-/// Why the folder is not ours.
+/// Why a state folder could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another everup has it.
-    #[error("cannot use {path}: another everup runs there{}", .pid.map(|pid| format!(", pid {pid}")).unwrap_or_default())]
+    /// Somebody else holds it.
+    #[error("cannot lock {path:?}: another everup runs here{}", .holder.as_ref().map(|pid| format!(", pid {pid}")).unwrap_or_default())]
     Held {
         /// The lock file.
         path: PathBuf,
-        /// The process to signal, as the other has written it down; none: it has not yet.
-        pid: Option<Pid>,
+        /// The pid in it; none in the moment before it is written.
+        holder: Option<String>,
     },
-    /// The file cannot be opened or locked.
-    #[error("cannot lock {path}")]
-    Io {
+    /// Something that is not ours lies there.
+    #[error("cannot lock {path:?}: it is not a plain file")]
+    NoFile {
+        /// What lies there.
+        path: PathBuf,
+    },
+    /// The kernel refused.
+    #[error("cannot lock {path:?}: {source}")]
+    System {
         /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// Its reason.
         source: io::Error,
     },
 }
 
-/// Holds the state folder until dropped. The lock goes with the process, however it ends; the file stays.
-#[derive(Debug)]
-pub struct StateLock(#[expect(dead_code, reason = "held, not used")] Flock<File>);
-
-impl StateLock {
-    /// Takes the lock of the folder `dir` and writes `pid` down in it, for whoever comes second.
-    ///
-    /// # Errors
-    /// [`LockError`].
-    pub fn take(dir: &Path, pid: Pid) -> Result<Self, LockError> {
-        let path = dir.join("lock");
-        let failed = |source: io::Error| LockError::Io { path: path.clone(), source };
-        let mut options = File::options();
-        // Nobody's link leads us to write elsewhere.
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let file = options.open(&path).map_err(failed)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut file) => {
-                file.set_len(0).and_then(|()| file.write_all(format!("{pid}\n").as_bytes())).map_err(failed)?;
-                Ok(Self(file))
-            }
-            Err((file, Errno::EWOULDBLOCK)) => Err(LockError::Held { path, pid: read_pid(file) }),
-            Err((_, errno)) => Err(failed(errno.into())),
+impl LockError {
+    /// The pid of the everup that holds the lock, as text.
+    pub fn holder(&self) -> Option<&str> {
+        match self {
+            Self::Held { holder, .. } => holder.as_deref(),
+            Self::NoFile { .. } | Self::System { .. } => None,
         }
     }
 }
 
-fn read_pid(file: File) -> Option<Pid> {
+impl StateLock {
+    /// Locks `dir/lock` without waiting, and writes our parent's pid into it: the guardian's, the one to signal.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when somebody else has it.
+    pub fn take(dir: &Path) -> Result<Self, LockError> {
+        let path = dir.join("lock");
+        let failed = |source: io::Error| LockError::System { path: path.clone(), source };
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            // A pipe in its place must not keep us waiting.
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR | libc::ENXIO)) => {
+                return Err(LockError::NoFile { path });
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(LockError::NoFile { path });
+        }
+        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => locked,
+            Err((file, Errno::EWOULDBLOCK)) => return Err(LockError::Held { path, holder: pid_in(file) }),
+            Err((_, errno)) => return Err(failed(errno.into())),
+        };
+        // The lock holds even where the disk is full; then only the pid is missing.
+        let _ = write_pid(&mut file);
+        Ok(Self { _file: file })
+    }
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::os::unix::process::parent_id())
+}
+
+fn pid_in(file: File) -> Option<String> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok().map(Pid)
+    let pid = text.trim();
+    (!pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit())).then(|| pid.to_owned())
 }
 
 #[cfg(test)]
@@ -69,21 +107,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_told_who_was_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = StateLock::take(folder.path(), Pid(4711)).unwrap();
-        let refusal = StateLock::take(folder.path(), Pid(4712)).unwrap_err();
-        assert!(matches!(refusal, LockError::Held { pid: Some(Pid(4711)), .. }), "{refusal}");
-        assert!(refusal.to_string().ends_with("another everup runs there, pid 4711"), "{refusal}");
+    fn the_second_is_told_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("lock"), "a longer text of an earlier life\n").unwrap();
+        let first = StateLock::take(dir.path()).unwrap();
+        let parent = std::os::unix::process::parent_id().to_string();
+        let error = StateLock::take(dir.path()).unwrap_err();
+        assert_eq!(error.holder(), Some(parent.as_str()));
+        let text = error.to_string();
+        assert!(text.starts_with("cannot lock") && text.ends_with(&format!("pid {parent}")), "{text}");
         drop(first);
-        StateLock::take(folder.path(), Pid(5)).unwrap();
-        assert_eq!(std::fs::read_to_string(folder.path().join("lock")).unwrap(), "5\n");
+        StateLock::take(dir.path()).unwrap();
     }
 
     #[test]
-    fn a_link_is_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/dev/null", folder.path().join("lock")).unwrap();
-        assert!(matches!(StateLock::take(folder.path(), Pid(5)), Err(LockError::Io { .. })));
+    fn a_holder_that_wrote_nothing_of_use_has_no_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "\n", "someone", "12 34"] {
+            let _held = StateLock::take(dir.path()).unwrap();
+            std::fs::write(dir.path().join("lock"), text).unwrap();
+            let error = StateLock::take(dir.path()).unwrap_err();
+            assert!(matches!(error, LockError::Held { .. }) && error.holder().is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn links_folders_and_pipes_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let target = dir.path().join("target");
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(matches!(StateLock::take(dir.path()), Err(LockError::NoFile { .. })));
+        assert!(!target.exists());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(StateLock::take(dir.path()), Err(LockError::NoFile { .. })));
+        std::fs::remove_dir(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(matches!(StateLock::take(dir.path()), Err(LockError::NoFile { .. })));
+        let nowhere = StateLock::take(&dir.path().join("none")).unwrap_err();
+        assert!(matches!(nowhere, LockError::System { .. }) && nowhere.holder().is_none());
     }
 }

@@ -1,21 +1,23 @@
-//! The socket on which services report (sd_notify(3)).
+//! NOTIFY_SOCKET: a datagram socket on which services say how they are, as sd_notify(3) has it.
+#![expect(unsafe_code, reason = "the sender's credentials come in control data that only libc can walk")]
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, socket, sockopt};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt};
 
 use crate::model::names::Pid;
-use crate::os::message;
 
-/// The longest report that is read, in bytes; longer ones are dropped.
+/// The longest datagram that is read, in bytes.
 const LONGEST: usize = 4096;
-/// The longest status line that is kept, in characters.
-const LONGEST_STATUS: usize = 256;
+/// The longest status text that is kept, in characters.
+const STATUS_CHARS: usize = 256;
+/// What fits into an abstract address.
+const ADDRESS_BYTES: usize = 107;
 
-/// A datagram socket that tells who sent what. Its name is abstract: no folder's permissions stand between it and a
-/// service that runs as another user.
+/// A socket that services send their news to; gone when dropped.
 #[derive(Debug)]
 pub struct NotifySocket {
     socket: OwnedFd,
@@ -23,50 +25,75 @@ pub struct NotifySocket {
 }
 
 impl NotifySocket {
-    /// Binds a socket under a name that the kernel chooses.
+    /// Opens a socket under an address of its own, in which `label` can be read (shortened where it is long).
     ///
     /// # Errors
     /// As socket(2) and bind(2).
-    pub fn bind() -> io::Result<Self> {
+    pub fn bind(label: &str) -> io::Result<Self> {
+        // The address is open to everyone on the machine; a guess at it must not be able to take it first.
+        let random = RandomState::new().build_hasher().finish();
+        let mut name = format!("everup/{}/{random:016x}/{label}", std::process::id());
+        name.truncate(name.floor_char_boundary(ADDRESS_BYTES));
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
-        bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
-        let bound: UnixAddr = getsockname(socket.as_raw_fd())?;
-        let name = bound
-            .as_abstract()
-            .and_then(|name| std::str::from_utf8(name).ok())
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let address = format!("@{name}");
-        Ok(Self { socket, address })
+        bind(socket.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
+        Ok(Self { socket, address: format!("@{name}") })
     }
 
-    /// The value of `NOTIFY_SOCKET`.
+    /// What NOTIFY_SOCKET is set to; begins with `@`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The next report and its sender, as the kernel saw it; none while there is none. Descriptors that come along are
-    /// closed, which is what a barrier waits for.
+    /// The next datagram and who sent it, as the kernel knows it (pid 0: from outside of our pid namespace); none
+    /// while there is none. One longer than 4 KiB comes back empty, and descriptors sent along are closed.
     ///
     /// # Errors
     /// As recvmsg(2).
     pub fn recv(&self) -> io::Result<Option<(Pid, Vec<u8>)>> {
-        let mut buffer = [0; LONGEST];
-        loop {
-            let message = match message::receive(self.socket.as_fd(), &mut buffer) {
-                Ok(message) => message,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(error),
+        let mut buffer = [0_u8; LONGEST];
+        // Room for the credentials, which come first, and for nothing more: descriptors then never reach this process.
+        let mut control = [0_u64; CONTROL_WORDS];
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        // SAFETY: all zero is a valid value of this plain C struct.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        let length = loop {
+            message.msg_iov = &raw mut part;
+            message.msg_iovlen = 1;
+            message.msg_control = control.as_mut_ptr().cast();
+            message.msg_controllen = size_of_val(&control) as _;
+            // SAFETY: every pointer in `message` leads to a live place of the given size.
+            let got = unsafe {
+                libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC)
             };
-            let text = buffer.get(..message.length).unwrap_or_default();
-            let whole = !message.truncated || message.length < LONGEST;
-            // A sender of number 0 lives in a namespace that we do not see.
-            if let Some(sender) = message.sender.filter(|sender| sender.pid > 0 && whole) {
-                return Ok(Some((Pid(sender.pid), text.to_vec())));
+            if let Ok(length) = usize::try_from(got) {
+                break length;
             }
-        }
+            match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                error => return Err(error),
+            }
+        };
+        let whole = message.msg_flags & libc::MSG_TRUNC == 0;
+        let bytes = buffer.get(..length).filter(|_| whole).unwrap_or_default();
+        Ok(Some((sender(&message), bytes.to_vec())))
     }
+}
+
+/// One header with the credentials, in the words that control data is aligned to.
+const CONTROL_WORDS: usize = (size_of::<libc::cmsghdr>() + size_of::<libc::ucred>()).div_ceil(size_of::<u64>());
+
+fn sender(message: &libc::msghdr) -> Pid {
+    // SAFETY: the first header of control data that the kernel has just written, within its length.
+    let Some(header) = (unsafe { libc::CMSG_FIRSTHDR(message).as_ref() }) else { return Pid(0) };
+    if header.cmsg_level != libc::SOL_SOCKET || header.cmsg_type != libc::SCM_CREDENTIALS {
+        return Pid(0);
+    }
+    // SAFETY: the buffer has room for whole credentials, and by its header that is what the kernel put there; they
+    // begin with the pid.
+    Pid(i32::from_ne_bytes(unsafe { libc::CMSG_DATA(header).cast::<[u8; 4]>().read() }))
 }
 
 impl AsFd for NotifySocket {
@@ -81,7 +108,7 @@ impl AsRawFd for NotifySocket {
     }
 }
 
-/// What a service can report.
+/// One thing said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// `READY=1`.
@@ -91,115 +118,150 @@ pub enum Message {
     /// `WATCHDOG=trigger`.
     WatchdogTrigger,
     /// `EXTEND_TIMEOUT_USEC=…`.
-    Extend(Duration),
-    /// `STATUS=…`, on one line, at most 256 characters, without control characters.
+    ExtendTimeout(Duration),
+    /// `STATUS=…`, without control characters, at most 256 characters.
     Status(String),
     /// `STOPPING=1`.
     Stopping,
+    /// `RELOADING=1`.
+    Reloading,
+    /// `MAINPID=…`.
+    MainPid(Pid),
+    /// Anything else.
+    Other,
 }
 
-/// Reads a report: one assignment a line, in their order; what is unknown or wrong is passed over.
-pub fn parse(report: &[u8]) -> Vec<Message> {
-    report.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
+/// What a datagram says, line by line.
+pub fn parse(bytes: &[u8]) -> Vec<Message> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(message).collect()
 }
 
-fn parse_line(line: &[u8]) -> Option<Message> {
+fn message(line: &[u8]) -> Message {
     let line = String::from_utf8_lossy(line);
-    let (key, value) = line.split_once('=')?;
-    match (key, value.trim_end()) {
-        ("READY", "1") => Some(Message::Ready),
-        ("WATCHDOG", "1") => Some(Message::Watchdog),
-        ("WATCHDOG", "trigger") => Some(Message::WatchdogTrigger),
-        ("STOPPING", "1") => Some(Message::Stopping),
-        ("EXTEND_TIMEOUT_USEC", number) => Some(Message::Extend(Duration::from_micros(number.parse().ok()?))),
-        ("STATUS", text) => {
-            let shown = text.chars().filter(|c| !c.is_control()).take(LONGEST_STATUS).collect();
-            Some(Message::Status(shown))
+    match line.split_once('=') {
+        Some(("READY", "1")) => Message::Ready,
+        Some(("WATCHDOG", "1")) => Message::Watchdog,
+        Some(("WATCHDOG", "trigger")) => Message::WatchdogTrigger,
+        Some(("STOPPING", "1")) => Message::Stopping,
+        Some(("RELOADING", "1")) => Message::Reloading,
+        Some(("EXTEND_TIMEOUT_USEC", us)) => {
+            us.parse().map_or(Message::Other, |us| Message::ExtendTimeout(Duration::from_micros(us)))
         }
-        _ => None,
+        Some(("MAINPID", pid)) => match pid.parse() {
+            Ok(pid) if pid > 1 => Message::MainPid(Pid(pid)),
+            _ => Message::Other,
+        },
+        Some(("STATUS", text)) => {
+            Message::Status(text.chars().filter(|letter| !letter.is_control()).take(STATUS_CHARS).collect())
+        }
+        _ => Message::Other,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::IoSlice;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
 
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn send(to: &NotifySocket, text: &[u8], fds: &[RawFd]) {
-        let from = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        let address = UnixAddr::new_abstract(to.address().strip_prefix('@').unwrap().as_bytes()).unwrap();
-        let rights = [ControlMessage::ScmRights(fds)];
-        let control = if fds.is_empty() { &[][..] } else { &rights[..] };
-        sendmsg(from.as_raw_fd(), &[IoSlice::new(text)], control, MsgFlags::empty(), Some(&address)).unwrap();
+    fn address_of(socket: &NotifySocket) -> SocketAddr {
+        SocketAddr::from_abstract_name(socket.address().strip_prefix('@').unwrap()).unwrap()
     }
 
     #[test]
-    fn a_report_comes_with_its_sender() {
-        let socket = NotifySocket::bind().unwrap();
+    fn a_datagram_comes_with_the_pid_of_its_sender() {
+        let socket = NotifySocket::bind("web.1").unwrap();
+        assert!(socket.address().starts_with("@everup/") && socket.address().ends_with("/web.1"));
         assert_eq!(socket.recv().unwrap(), None);
-        send(&socket, b"READY=1", &[]);
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.send_to_addr(b"READY=1\nSTATUS=up", &address_of(&socket)).unwrap();
         let own = Pid(std::process::id().cast_signed());
-        assert_eq!(socket.recv().unwrap(), Some((own, b"READY=1".to_vec())));
-        assert_ne!(socket.address(), NotifySocket::bind().unwrap().address());
+        assert_eq!(socket.recv().unwrap(), Some((own, b"READY=1\nSTATUS=up".to_vec())));
+        assert_eq!(socket.recv().unwrap(), None);
     }
 
     #[test]
-    fn descriptors_that_come_along_are_closed() {
-        let socket = NotifySocket::bind().unwrap();
-        let (kept, passed) = std::io::pipe().unwrap();
-        send(&socket, b"BARRIER=1", &[passed.as_raw_fd(); 200]);
-        drop(passed);
-        assert!(socket.recv().unwrap().is_some());
-        let mut end = [nix::poll::PollFd::new(kept.as_fd(), nix::poll::PollFlags::POLLIN)];
-        nix::poll::poll(&mut end, 0_u16).unwrap();
-        let events = end[0].revents().unwrap();
-        assert!(events.contains(nix::poll::PollFlags::POLLHUP), "every copy of the write end is closed");
-    }
-
-    #[test]
-    fn a_report_that_is_too_long_is_dropped() {
-        let socket = NotifySocket::bind().unwrap();
-        send(&socket, &[b'x'; LONGEST + 1], &[]);
-        send(&socket, b"READY=1", &[]);
-        assert_eq!(socket.recv().unwrap().map(|(_, text)| text), Some(b"READY=1".to_vec()));
-    }
-
-    #[test]
-    fn reports_are_read_line_by_line() {
-        for (report, expected) in [
-            ("READY=1", vec![Message::Ready]),
-            ("READY=1\n", vec![Message::Ready]),
-            ("READY=0\nREADY=\nready=1\nREADY", vec![]),
-            (
-                "STATUS=all \u{1b}[31mfine\nWATCHDOG=1",
-                vec![Message::Status("all [31mfine".to_owned()), Message::Watchdog],
-            ),
-            ("WATCHDOG=trigger\nSTOPPING=1\nMAINPID=5", vec![Message::WatchdogTrigger, Message::Stopping]),
-            ("EXTEND_TIMEOUT_USEC=1500000", vec![Message::Extend(Duration::from_millis(1_500))]),
-            ("EXTEND_TIMEOUT_USEC=-1\nEXTEND_TIMEOUT_USEC=99999999999999999999", vec![]),
-        ] {
-            assert_eq!(parse(report.as_bytes()), expected, "{report}");
+    fn sockets_of_one_label_have_addresses_of_their_own_and_long_labels_fit() {
+        let long = "\u{e9}".repeat(200);
+        for label in ["web", long.as_str()] {
+            let (one, other) = (NotifySocket::bind(label).unwrap(), NotifySocket::bind(label).unwrap());
+            assert_ne!(one.address(), other.address());
+            UnixDatagram::unbound().unwrap().send_to_addr(b"x", &address_of(&one)).unwrap();
+            assert!(one.recv().unwrap().is_some() && other.recv().unwrap().is_none());
         }
-        let Some(Message::Status(long)) = parse(format!("STATUS={}", "\u{fc}".repeat(5_000)).as_bytes()).pop() else {
-            panic!()
-        };
-        assert_eq!(long.chars().count(), LONGEST_STATUS);
+    }
+
+    #[test]
+    fn a_datagram_that_is_too_long_comes_back_empty() {
+        let socket = NotifySocket::bind("long").unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        for (length, expected) in [(LONGEST, LONGEST), (LONGEST + 1, 0), (3, 3), (0, 0)] {
+            sender.send_to_addr(&vec![b'x'; length], &address_of(&socket)).unwrap();
+            let (pid, bytes) = socket.recv().unwrap().unwrap();
+            assert_eq!((pid.0, bytes.len()), (std::process::id().cast_signed(), expected), "{length}");
+        }
+    }
+
+    #[test]
+    fn descriptors_sent_along_are_closed() {
+        let socket = NotifySocket::bind("fds").unwrap();
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.connect_addr(&address_of(&socket)).unwrap();
+        let rights = [writer.as_raw_fd(); 3];
+        let control = [ControlMessage::ScmRights(&rights)];
+        let text = [IoSlice::new(b"FDSTORE=1")];
+        sendmsg::<()>(sender.as_raw_fd(), &text, &control, MsgFlags::empty(), None).unwrap();
+        drop(writer);
+        let (pid, bytes) = socket.recv().unwrap().unwrap();
+        assert_eq!((pid.0, bytes.as_slice()), (std::process::id().cast_signed(), b"FDSTORE=1".as_slice()));
+        // Were a copy of the write end left anywhere, there would be no end to read.
+        let mut poll = [nix::poll::PollFd::new(reader.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut poll, 5_000_u16).unwrap();
+        assert_eq!(nix::unistd::read(&reader, &mut [0; 1]), Ok(0));
+    }
+
+    #[test]
+    fn messages_are_read_line_by_line() {
+        let status = |text: &str| Message::Status(text.to_owned());
+        for (text, expected) in [
+            ("READY=1", vec![Message::Ready]),
+            ("READY=1\nSTATUS=Serving 5 users\n", vec![Message::Ready, status("Serving 5 users")]),
+            ("READY=0", vec![Message::Other]),
+            ("WATCHDOG=1", vec![Message::Watchdog]),
+            ("WATCHDOG=trigger", vec![Message::WatchdogTrigger]),
+            ("EXTEND_TIMEOUT_USEC=1500000", vec![Message::ExtendTimeout(Duration::from_millis(1_500))]),
+            ("EXTEND_TIMEOUT_USEC=-1", vec![Message::Other]),
+            ("EXTEND_TIMEOUT_USEC=99999999999999999999", vec![Message::Other]),
+            ("STOPPING=1", vec![Message::Stopping]),
+            ("RELOADING=1\nMONOTONIC_USEC=5", vec![Message::Reloading, Message::Other]),
+            ("MAINPID=42", vec![Message::MainPid(Pid(42))]),
+            ("MAINPID=1\nMAINPID=0\nMAINPID=-5\nMAINPID=x", vec![Message::Other; 4]),
+            ("STATUS=a=b\u{1b}[31m\r\tc\u{7f}", vec![status("a=b[31mc")]),
+            ("STATUS=", vec![status("")]),
+            ("ready=1\nREADY\n=1\n\n", vec![Message::Other; 3]),
+            ("", vec![]),
+        ] {
+            assert_eq!(parse(text.as_bytes()), expected, "{text:?}");
+        }
+        let long = format!("STATUS={}", "\u{e9}".repeat(300));
+        assert_eq!(parse(long.as_bytes()), [status(&"\u{e9}".repeat(256))]);
+        assert_eq!(parse(b"STATUS=a\xffb"), [status("a\u{fffd}b")]);
     }
 
     proptest! {
         #[test]
-        fn no_report_makes_the_reader_panic(report in proptest::collection::vec(any::<u8>(), 0..200)) {
-            parse(&report);
-        }
-
-        #[test]
-        fn a_known_word_is_found_among_anything(before in "[^\n]{0,40}", after in "[^\n]{0,40}") {
-            let report = format!("{before}\nREADY=1\n{after}");
-            prop_assert!(parse(report.as_bytes()).contains(&Message::Ready));
+        fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            for message in parse(&bytes) {
+                if let Message::Status(text) = message {
+                    prop_assert!(text.chars().count() <= STATUS_CHARS && !text.chars().any(char::is_control));
+                }
+            }
         }
     }
 }

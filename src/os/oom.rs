@@ -1,102 +1,47 @@
-//! Traces of the kernel's killing for memory. A signal 9 alone proves nothing.
+//! Whether the kernel killed a process for memory: its count of such kills, and its log.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use crate::model::names::Pid;
 use crate::os::clock;
 
-/// What the kernel says about one process that was ended by signal 9.
+/// What is known about one death.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OomReading {
-    /// There is nothing to ask.
+    /// There is no count to read.
     Unknown,
-    /// The machine's count of such kills did not move: it was not one.
+    /// The count did not move: it was not that.
     Excluded,
-    /// The count moved, but nothing says it was this process.
+    /// The count moved, but nothing says for whom.
     Possible,
-    /// The kernel's log names it: a sentence of evidence.
+    /// The kernel's own line about it.
     Proven(String),
 }
 
-/// How long a movement of the count counts for ends that are asked about after it, in microseconds: several processes
-/// may go in one shortage, and each is asked about by itself.
-const FRESH: u64 = 10_000_000;
-/// How old a line of the kernel's log may be to speak of a process that has just ended, in microseconds.
-const RECENT: u64 = 600_000_000;
-/// How many kills of the log are remembered; older ones are forgotten.
-const REMEMBERED: usize = 64;
-
-/// Remembers where the count and the log stood.
+/// Looks out for such kills from the moment it is made.
 #[derive(Debug)]
 pub struct Watch {
     count: Option<u64>,
-    moved_at: Option<u64>,
-    /// The kernel's log from here on; none: not ours to read, or its process numbers are not ours.
+    /// When the count was last seen to move, in microseconds.
+    moved_us: Option<u64>,
+    /// The kernel's log from the moment we were made; none when we may not read it.
     log: Option<File>,
-    kills: VecDeque<Kill>,
+    /// Kills read from it that nobody has asked for, the oldest first, at most [`KEPT`].
+    kills: Vec<(Pid, String)>,
 }
 
-/// One line of the kernel's log about a kill.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Kill {
-    /// In microseconds of the monotonic clock, roughly.
-    at: u64,
-    pid: Pid,
-    text: String,
-}
-
-impl Watch {
-    /// Starts with what there is now: later readings speak of what came after.
-    pub fn new() -> Self {
-        Self { count: read_count(), moved_at: None, log: open_log(), kills: VecDeque::new() }
-    }
-
-    /// What the kernel says about `pid`, which has ended by signal 9 just now.
-    pub fn trace(&mut self, pid: Pid) -> OomReading {
-        let now = clock::monotonic_us();
-        let count = read_count();
-        let (Some(before), Some(after)) = (self.count, count) else { return OomReading::Unknown };
-        if after != before {
-            self.count = count;
-            self.moved_at = Some(now);
-            self.read_log();
-        }
-        if self.moved_at.is_none_or(|moved| now.saturating_sub(moved) > FRESH) {
-            return OomReading::Excluded;
-        }
-        // Taken out, so that a later process of the same number is not proven dead by it.
-        let found = self.kills.iter().position(|kill| kill.pid == pid && now.abs_diff(kill.at) < RECENT);
-        match found.and_then(|index| self.kills.remove(index)) {
-            Some(kill) => OomReading::Proven(format!("kernel log: {}", kill.text)),
-            None => OomReading::Possible,
-        }
-    }
-
-    fn read_log(&mut self) {
-        let Some(log) = &mut self.log else { return };
-        let mut record = [0; 8192];
-        // One record a read. An error says that records were overwritten before we came; the next read goes on.
-        for _ in 0..100_000 {
-            match log.read(&mut record) {
-                Ok(0) => return,
-                Ok(length) => {
-                    let text = String::from_utf8_lossy(record.get(..length).unwrap_or_default());
-                    if let Some(kill) = parse_record(&text) {
-                        if self.kills.len() >= REMEMBERED {
-                            self.kills.pop_front();
-                        }
-                        self.kills.push_back(kill);
-                    }
-                }
-                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
-                Err(_) => return,
-            }
-        }
-    }
-}
+/// Several may die of one shortage and be asked for one after the other: for so long a movement counts for all.
+const ONE_SHORTAGE_US: u64 = 5_000_000;
+/// The most kills remembered.
+const KEPT: usize = 64;
+/// The most records read at one look; the kernel's buffer rarely holds more.
+const RECORDS: usize = 20_000;
+/// The longest record that the kernel gives out.
+const RECORD_BYTES: usize = 8192;
+/// The inode of the machine's first pid namespace.
+const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 impl Default for Watch {
     fn default() -> Self {
@@ -104,88 +49,148 @@ impl Default for Watch {
     }
 }
 
-/// How many processes the kernel has killed for memory since boot, on the whole machine.
+impl Watch {
+    /// Remembers the count of now.
+    pub fn new() -> Self {
+        Self { count: read_count(), moved_us: None, log: open_log(), kills: Vec::new() }
+    }
+
+    /// What speaks for or against `pid`, which SIGKILL has just ended, having been killed for memory.
+    pub fn trace(&mut self, pid: Pid) -> OomReading {
+        let (Some(before), Some(now)) = (self.count, read_count()) else { return OomReading::Unknown };
+        self.weigh(pid, now != before, clock::monotonic_us(), now)
+    }
+
+    fn weigh(&mut self, pid: Pid, moved: bool, now_us: u64, count: u64) -> OomReading {
+        self.count = Some(count);
+        if moved {
+            self.moved_us = Some(now_us);
+            self.read_log();
+        }
+        if self.moved_us.is_none_or(|at| now_us.saturating_sub(at) > ONE_SHORTAGE_US) {
+            self.kills.clear();
+            return OomReading::Excluded;
+        }
+        match self.kills.iter().position(|(killed, _)| *killed == pid) {
+            Some(index) => OomReading::Proven(self.kills.remove(index).1),
+            None => OomReading::Possible,
+        }
+    }
+
+    fn read_log(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let mut record = [0; RECORD_BYTES];
+        for _ in 0..RECORDS {
+            match log.read(&mut record) {
+                Ok(length) if length > 0 => {
+                    let Some(kill) = record.get(..length).and_then(kill_in) else { continue };
+                    if self.kills.len() == KEPT {
+                        self.kills.remove(0);
+                    }
+                    self.kills.push(kill);
+                }
+                // Records were overwritten before they were read; the next read goes on with the oldest one left.
+                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => return,
+            }
+        }
+    }
+}
+
 fn read_count() -> Option<u64> {
-    parse_count(&std::fs::read_to_string("/proc/vmstat").ok()?)
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
-fn parse_count(vmstat: &str) -> Option<u64> {
-    vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
-}
-
+/// The log names processes by their numbers in the first pid namespace; from inside another they mean nothing.
 fn open_log() -> Option<File> {
-    // The log has the numbers of the machine's own pid namespace, whose name never changes.
-    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
-    if namespace.as_os_str() != "pid:[4026531836]" {
+    let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?;
+    if namespace.ino() != FIRST_PID_NAMESPACE {
         return None;
     }
-    let mut log = File::options().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
+    let mut log = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
     log.seek(SeekFrom::End(0)).ok()?;
     Some(log)
 }
 
-/// Reads a record of `/dev/kmsg` (`priority,sequence,microseconds,flags;text`), if it tells of a kill.
-fn parse_record(record: &str) -> Option<Kill> {
+/// Reads a record `priority,sequence,time,…;text`, further lines being about the device.
+fn kill_in(record: &[u8]) -> Option<(Pid, String)> {
+    let record = String::from_utf8_lossy(record);
     let (head, text) = record.split_once(';')?;
-    let text = text.lines().next()?;
-    if !text.contains("ut of memory") && !text.contains("oom_reaper") && !text.contains("oom-kill") {
+    let priority: u32 = head.split(',').next()?.parse().ok()?;
+    // From 8 on it was not the kernel that wrote it.
+    if priority >= 8 {
         return None;
     }
-    let number = text.split_once("Killed process ").or_else(|| text.split_once("Kill process "))?.1;
-    let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
-    Some(Kill {
-        at: head.split(',').nth(2)?.parse().ok()?,
-        pid: Pid(number.get(..digits)?.parse().ok()?),
-        text: text.trim().chars().take(200).collect(),
-    })
+    let line = text.lines().next()?;
+    let (_, after) = line.split_once("Killed process ")?;
+    let number = after.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    Some((Pid(number.parse().ok()?), line.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_count_is_read_from_vmstat() {
-        assert_eq!(parse_count("nr_free_pages 1\noom_kill 7\noom_kill_extra 9\n"), Some(7));
-        assert_eq!(parse_count("nr_free_pages 1\n"), None);
+    fn watch(kills: &[i32]) -> Watch {
+        let kills = kills.iter().map(|pid| (Pid(*pid), format!("Killed process {pid}"))).collect();
+        Watch { count: Some(1), moved_us: None, log: None, kills }
     }
 
     #[test]
-    fn a_log_record_names_the_process_that_was_killed() {
-        for (record, pid) in [
-            ("3,812,5140900,-;Out of memory: Killed process 4242 (python3) total-vm:1kB, anon-rss:2kB\n", Some(4242)),
-            ("3,9,77,-;Memory cgroup out of memory: Killed process 17 (x) total-vm:1kB\n SUBSYSTEM=x\n", Some(17)),
-            ("6,9,77,-;systemd[1]: Killed process 17 (x) out of spite\n", None),
-            ("6,9,77,-;out of memory\n", None),
-            ("6,9,x,-;Out of memory: Killed process 17 (x)\n", None),
-            ("Out of memory: Killed process 17 (x)", None),
-            ("6,9,7,-;Out of memory: Killed process 99999999999999999999\n", None),
+    fn a_count_that_stands_still_excludes_it() {
+        let mut watch = watch(&[]);
+        assert_eq!(watch.weigh(Pid(7), false, 1_000, 1), OomReading::Excluded);
+    }
+
+    #[test]
+    fn a_count_that_moved_makes_it_possible_and_a_line_proves_it() {
+        let mut watch = watch(&[7]);
+        assert_eq!(watch.weigh(Pid(8), true, 1_000, 2), OomReading::Possible);
+        assert_eq!(watch.weigh(Pid(7), false, 2_000, 2), OomReading::Proven("Killed process 7".to_owned()));
+        assert_eq!(watch.weigh(Pid(7), false, 3_000, 2), OomReading::Possible, "a line proves one death");
+    }
+
+    #[test]
+    fn one_shortage_counts_for_all_that_die_soon_and_for_none_later() {
+        let mut watch = watch(&[7, 9]);
+        assert_eq!(watch.weigh(Pid(8), true, 1_000, 3), OomReading::Possible);
+        assert!(matches!(watch.weigh(Pid(9), false, ONE_SHORTAGE_US, 3), OomReading::Proven(_)));
+        assert_eq!(watch.weigh(Pid(8), false, ONE_SHORTAGE_US + 1_001, 3), OomReading::Excluded);
+        assert!(watch.kills.is_empty(), "the next bearer of the number is another process");
+    }
+
+    #[test]
+    fn without_a_count_nothing_is_known() {
+        let mut watch = Watch { count: None, moved_us: None, log: None, kills: Vec::new() };
+        assert_eq!(watch.trace(Pid(7)), OomReading::Unknown);
+    }
+
+    #[test]
+    fn kills_are_read_from_the_kernels_own_records() {
+        let line = "Out of memory: Killed process 1234 (python3) total-vm:9kB, anon-rss:8kB, UID:0 pgtables:1kB";
+        let group = "Memory cgroup out of memory: Killed process 77 (a;b) total-vm:1kB";
+        for (record, expected) in [
+            (format!("3,4711,98765,-;{line}\n SUBSYSTEM=x\n"), Some((Pid(1234), line))),
+            (format!("3,4712,98766,-,caller=T1;{group}"), Some((Pid(77), group))),
+            (format!("12,4713,98767,-;{line}"), None),
+            ("6,1,2,-;eth0: link up\n X=Killed process 5".to_owned(), None),
+            ("3,1,2,-;Killed process x".to_owned(), None),
+            ("3,1,2,-;Killed process 99999999999".to_owned(), None),
+            ("no record".to_owned(), None),
+            (String::new(), None),
         ] {
-            assert_eq!(parse_record(record).map(|kill| kill.pid.0), pid, "{record}");
+            let expected = expected.map(|(pid, text)| (pid, text.to_owned()));
+            assert_eq!(kill_in(record.as_bytes()), expected, "{record}");
         }
     }
 
     #[test]
-    fn a_kill_by_hand_is_not_taken_for_one_of_memory() {
+    fn on_this_machine_it_can_be_made_and_asked() {
         let mut watch = Watch::new();
-        let reading = watch.trace(Pid(4_000_000));
-        // Only a machine that runs out of memory right now, or hides its count, may say otherwise.
+        watch.read_log();
+        let reading = watch.trace(Pid(i32::MAX));
         assert!(!matches!(reading, OomReading::Proven(_)), "{reading:?}");
-    }
-
-    #[test]
-    fn a_movement_of_the_count_makes_it_possible_and_the_log_proves_it_once() {
-        let Some(count) = read_count() else { return };
-        let kill =
-            Kill { at: clock::monotonic_us(), pid: Pid(77), text: "Out of memory: Killed process 77".to_owned() };
-        let mut watch =
-            Watch { count: Some(count.wrapping_sub(1)), moved_at: None, log: None, kills: VecDeque::from([kill]) };
-        assert_eq!(watch.trace(Pid(78)), OomReading::Possible);
-        assert!(matches!(watch.trace(Pid(77)), OomReading::Proven(_)));
-        assert_eq!(watch.trace(Pid(77)), OomReading::Possible);
-        watch.moved_at = Some(1);
-        assert_eq!(watch.trace(Pid(79)), OomReading::Excluded);
-        watch.count = None;
-        assert_eq!(watch.trace(Pid(79)), OomReading::Unknown);
     }
 }

@@ -1,9 +1,11 @@
 //! Pipes for what children write.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::pipe2;
 
@@ -41,6 +43,39 @@ pub fn to_child() -> io::Result<Pipe> {
     Ok(Pipe { ours, theirs })
 }
 
+/// A pipe inside this process.
+#[derive(Debug)]
+pub struct Between {
+    /// Where bytes come out; never blocks.
+    pub read: OwnedFd,
+    /// Where they go in; blocks while the pipe is full.
+    pub write: OwnedFd,
+}
+
+/// A pipe from a thread that may wait to a loop that may not.
+///
+/// # Errors
+/// As pipe2(2).
+pub fn between_threads() -> io::Result<Between> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(Between { read, write })
+}
+
+/// Waits, as long as it takes, until a read would not block: there is something, or there will be nothing more.
+///
+/// # Errors
+/// As poll(2).
+pub fn wait_readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    loop {
+        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::NONE) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -63,5 +98,21 @@ mod tests {
         assert_eq!(reader.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         std::fs::File::from(theirs).write_all(b"x").unwrap();
         assert_eq!(reader.read(&mut buffer).unwrap(), 1);
+    }
+
+    #[test]
+    fn between_threads_the_reader_waits_for_bytes_and_for_the_end() {
+        use std::os::fd::AsFd;
+
+        let Between { read, write } = between_threads().unwrap();
+        let mut reader = std::fs::File::from(read);
+        let mut buffer = [0; 8];
+        assert_eq!(reader.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let writer = std::thread::spawn(move || std::fs::File::from(write).write_all(b"xyz").unwrap());
+        wait_readable(reader.as_fd()).unwrap();
+        assert_eq!(reader.read(&mut buffer).unwrap(), 3);
+        writer.join().unwrap();
+        wait_readable(reader.as_fd()).unwrap();
+        assert_eq!(reader.read(&mut buffer).unwrap(), 0);
     }
 }

@@ -1,177 +1,195 @@
-//! Unix sockets with paths of any length, and who is on the other side.
+//! Unix stream sockets: listening with an exact mode, reaching long paths, and who is at the other end.
+#![expect(unsafe_code, reason = "the groups of the other end have no safe wrapper")]
 
-use std::fs::Permissions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket, sockopt,
 };
-use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::geteuid;
+use nix::sys::stat::Mode;
 
 use crate::model::names::Pid;
 use crate::os::procfs::Stat;
 
-/// How many connections wait to be accepted.
-const BACKLOG: i32 = 128;
-
-/// Listens at `path` with exactly these permission bits, whatever the umask; never wider, not even for a moment. A
-/// dead socket of ours in its place is replaced.
-///
-/// # Errors
-/// `AddrInUse` when somebody listens there; `AlreadyExists` when something else is there (a file, a link, another
-/// user's socket), which is left alone; `InvalidInput` when the last part of the path is longer than 70 bytes.
-pub fn listen_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    let place = Place::of(path)?;
-    if let Some(name) = place.blocked_by()? {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is {name}", path.display())));
-    }
-    match UnixStream::connect(place.path()) {
-        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound => {}
-            // Nobody will ever listen there again.
-            io::ErrorKind::ConnectionRefused => std::fs::remove_file(place.path())?,
-            // A full queue: somebody is there, and busy.
-            io::ErrorKind::WouldBlock => return Err(io::ErrorKind::AddrInUse.into()),
-            _ => return Err(error),
-        },
-    }
-    let mode = mode & 0o777;
-    let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    // The file gets the bits of the unbound socket, less the umask; what the umask took is given back below.
-    fchmod(&listener, Mode::from_bits_truncate(mode))?;
-    // The plain path where it fits: tools show it.
-    let address = if is_short(path) { UnixAddr::new(path) } else { UnixAddr::new(&place.path()) }?;
-    bind(listener.as_raw_fd(), &address)?;
-    std::fs::set_permissions(place.path(), Permissions::from_mode(mode))?;
-    listen(&listener, Backlog::new(BACKLOG)?)?;
-    Ok(UnixListener::from(listener))
-}
-
-/// Connects to the socket at `path`.
-///
-/// # Errors
-/// As connect(2); `NotFound` and `ConnectionRefused` mean that nobody listens.
-pub fn connect_unix(path: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(Place::of(path)?.path())
-}
-
-/// A path for a socket, through the descriptor of its folder, which keeps it short.
-struct Place {
-    folder: OwnedFd,
-    name: PathBuf,
-}
-
-impl Place {
-    fn of(path: &Path) -> io::Result<Self> {
-        let name = path.file_name().filter(|name| name.len() <= 70).ok_or(io::ErrorKind::InvalidInput)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(Self { folder, name: PathBuf::from(name) })
-    }
-
-    /// The path to give to the kernel; valid as long as `self`.
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(&self.name)
-    }
-
-    /// What stands here that is not a socket of ours.
-    fn blocked_by(&self) -> io::Result<Option<&'static str>> {
-        let found = match std::fs::symlink_metadata(self.path()) {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        Ok(match found.file_type() {
-            kind if kind.is_symlink() => Some("a symbolic link"),
-            kind if !kind.is_socket() => Some("not a socket"),
-            _ if found.uid() != geteuid().as_raw() => Some("a socket of another user"),
-            _ => None,
-        })
-    }
-}
-
-/// Who is on the other side of a connection, as the kernel saw it when it was made.
+/// Who is at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its user.
+    /// Effective user.
     pub uid: u32,
-    /// Its main group.
+    /// Effective group.
     pub gid: u32,
-    /// Its process; 0 when that lives in a namespace we do not see. It may have ended since.
-    pub pid: Pid,
-    /// Its supplementary groups.
+    /// Process.
+    pub pid: i32,
+    /// Supplementary groups.
     pub groups: Vec<u32>,
 }
 
-/// Who is on the other side of `stream`.
+/// The longest path that a socket address holds.
+const ADDRESS_BYTES: usize = 107;
+/// Connections that wait to be taken; further ones are refused for the moment.
+const BACKLOG: i32 = 128;
+
+/// Listens at `path`, whose file has exactly `mode` whatever the umask. A socket file of ours that nobody listens at
+/// any more is replaced.
 ///
 /// # Errors
-/// As getsockopt(2).
-pub fn peer(stream: &impl AsFd) -> io::Result<Peer> {
-    let credentials = getsockopt(stream, sockopt::PeerCredentials)?;
-    let groups = groups::of_peer(stream.as_fd())?;
-    Ok(Peer { uid: credentials.uid(), gid: credentials.gid(), pid: Pid(credentials.pid()), groups })
-}
-
-/// The controlling terminal of a process, e.g. `pts/3`.
-pub fn tty_of(pid: Pid) -> Option<String> {
-    tty_name(Stat::of(pid)?.terminal)
-}
-
-fn tty_name(device: u32) -> Option<String> {
-    let major = (device >> 8) & 0xfff;
-    let minor = (device & 0xff) | ((device >> 12) & 0x000f_ff00);
-    match major {
-        136..=143 => Some(format!("pts/{}", (major - 136) * 256 + minor)),
-        4 if minor < 64 => Some(format!("tty{minor}")),
-        4 => Some(format!("ttyS{}", minor - 64)),
-        _ => None,
+/// `AddrInUse` when somebody listens there; `AlreadyExists` when something else is there that is not ours to replace
+/// (no socket, a symlink, another user's), named in the text; else as bind(2).
+pub fn listen_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    check_replaceable(path)?;
+    let socket = stream_socket(SockFlag::empty())?;
+    // Bound under another name until all is right: whoever sees `path` sees it complete.
+    let temporary = path.with_file_name(format!(".everup-{}-{}.sock", std::process::id(), socket.as_raw_fd()));
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    bind_at(&socket, &temporary)?;
+    let finished = std::fs::set_permissions(&temporary, PermissionsExt::from_mode(mode))
+        .and_then(|()| Ok(listen(&socket, Backlog::new(BACKLOG)?)?))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if let Err(error) = finished {
+        // The first trouble is the one to tell.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(error);
+    }
+    Ok(UnixListener::from(socket))
 }
 
-mod groups {
-    #![expect(unsafe_code, reason = "SO_PEERGROUPS has no safe wrapper")]
-
-    use std::io;
-    use std::os::fd::{AsRawFd, BorrowedFd};
-
-    /// The supplementary groups of the other side; empty where the kernel does not tell (before Linux 4.13).
-    pub(super) fn of_peer(stream: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
-        let mut groups = vec![0_u32; 64];
-        loop {
-            let mut length =
-                libc::socklen_t::try_from(size_of_val(&*groups)).map_err(|_| io::ErrorKind::InvalidData)?;
-            let room = groups.as_mut_ptr().cast();
-            // SAFETY: the kernel writes at most `length` bytes, which `groups` has.
-            let asked = unsafe {
-                libc::getsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERGROUPS, room, &raw mut length)
-            };
-            let count = length as usize / size_of::<u32>();
-            if asked == 0 {
-                groups.truncate(count);
-                return Ok(groups);
-            }
-            match io::Error::last_os_error() {
-                // It has told how much room it needs.
-                error if error.raw_os_error() == Some(libc::ERANGE) && count > groups.len() => groups.resize(count, 0),
-                error if error.raw_os_error() == Some(libc::ENOPROTOOPT) => return Ok(Vec::new()),
-                error => return Err(error),
-            }
+/// Connects to the socket at `path`, however long that is.
+///
+/// # Errors
+/// `NotFound` without such a file, `ConnectionRefused` when nobody listens there, else as connect(2).
+pub fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let socket = stream_socket(SockFlag::empty())?;
+    loop {
+        match connect_at(&socket, path) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(UnixStream::from(socket)),
         }
     }
 }
 
-/// Whether `path` is short enough for tools that know no way around the limit, e.g. `curl --unix-socket`.
-pub fn is_short(path: &Path) -> bool {
-    path.as_os_str().as_bytes().len() < 108
+fn stream_socket(flags: SockFlag) -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Unix, SockType::Stream, flags | SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+fn check_replaceable(path: &Path) -> io::Result<()> {
+    let refused = |why: &str| Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} {why}", path.display())));
+    let about = match std::fs::symlink_metadata(path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if about.file_type().is_symlink() {
+        return refused("is a symbolic link, not a socket");
+    }
+    if !about.file_type().is_socket() {
+        return refused("is there already and is not a socket");
+    }
+    if about.uid() != nix::unistd::geteuid().as_raw() {
+        return refused("is the socket of another user");
+    }
+    // Not to be kept waiting by one who listens but does not take connections.
+    let probe = stream_socket(SockFlag::SOCK_NONBLOCK)?;
+    match connect_at(&probe, path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, format!("somebody listens at {}", path.display()))),
+    }
+}
+
+fn bind_at(socket: &OwnedFd, path: &Path) -> io::Result<()> {
+    if fits(path) {
+        return Ok(bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?);
+    }
+    let (folder, name) = path.parent().zip(path.file_name()).ok_or(io::ErrorKind::InvalidInput)?;
+    let folder = open_path(folder, OFlag::O_DIRECTORY)?;
+    Ok(bind(socket.as_raw_fd(), &UnixAddr::new(&through_proc(&folder).join(name))?)?)
+}
+
+fn connect_at(socket: &OwnedFd, path: &Path) -> io::Result<()> {
+    if fits(path) {
+        return Ok(connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?);
+    }
+    let file = open_path(path, OFlag::empty())?;
+    Ok(connect(socket.as_raw_fd(), &UnixAddr::new(&through_proc(&file))?)?)
+}
+
+fn fits(path: &Path) -> bool {
+    path.as_os_str().as_bytes().len() <= ADDRESS_BYTES
+}
+
+fn open_path(path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    Ok(open(path, flags | OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+fn through_proc(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// Who is at the other end, as the kernel noted it when the connection was made.
+///
+/// # Errors
+/// As getsockopt(2). Where the kernel cannot tell the groups, there are none.
+pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
+    let found = getsockopt(stream, sockopt::PeerCredentials)?;
+    Ok(Peer { uid: found.uid(), gid: found.gid(), pid: found.pid(), groups: peer_groups(stream)? })
+}
+
+fn peer_groups(stream: &UnixStream) -> io::Result<Vec<u32>> {
+    let mut groups = vec![0_u32; 64];
+    // The second time round the size is known.
+    for _ in 0..2 {
+        let mut bytes = libc::socklen_t::try_from(size_of_val(groups.as_slice())).unwrap_or(0);
+        // SAFETY: the kernel writes at most `bytes` into `groups`, which is as long, and the length into `bytes`.
+        let done = unsafe {
+            let place = groups.as_mut_ptr().cast();
+            libc::getsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERGROUPS, place, &raw mut bytes)
+        };
+        let count = bytes as usize / size_of::<u32>();
+        match (done, Errno::last()) {
+            (0, _) => {
+                groups.truncate(count);
+                return Ok(groups);
+            }
+            (_, Errno::ERANGE) => groups.resize(count, 0),
+            (_, Errno::ENOPROTOOPT | Errno::ENODATA) => return Ok(Vec::new()),
+            (_, errno) => return Err(errno.into()),
+        }
+    }
+    Err(Errno::ERANGE.into())
+}
+
+/// The controlling terminal of a process, e.g. `pts/3`; none when it has none or is gone.
+pub fn tty_of(pid: i32) -> Option<String> {
+    let device = Stat::of(Pid(pid))?.terminal;
+    if device == 0 {
+        return None;
+    }
+    // As the kernel packs device numbers for user space.
+    let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xf_ff00));
+    terminal_name(major, minor).or_else(|| {
+        let link = std::fs::read_link(format!("/sys/dev/char/{major}:{minor}")).ok()?;
+        Some(link.file_name()?.to_string_lossy().into_owned())
+    })
+}
+
+fn terminal_name(major: u32, minor: u32) -> Option<String> {
+    match (major, minor) {
+        (136..=143, _) => Some(format!("pts/{}", (major - 136) * 256 + minor)),
+        (4, 0..64) => Some(format!("tty{minor}")),
+        (4, _) => Some(format!("ttyS{}", minor - 64)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -181,62 +199,131 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_has_its_mode_and_takes_a_dead_ones_place_but_not_a_living_ones() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("everup.sock");
-        for mode in [0o600, 0o660] {
+    fn a_socket_has_exactly_its_mode_and_talks() {
+        let dir = tempfile::tempdir().unwrap();
+        for mode in [0o600, 0o660, 0o666, 0o777, 0o000] {
+            let path = dir.path().join(format!("{mode:o}.sock"));
             let listener = listen_unix(&path, mode).unwrap();
-            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, mode);
-            assert_eq!(listen_unix(&path, mode).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-            // The one who asked whether somebody listens comes first.
-            let (mut asker, _) = listener.accept().unwrap();
-            assert_eq!(asker.read(&mut [0]).unwrap(), 0);
-            let mut client = connect_unix(&path).unwrap();
-            let (mut server, _) = listener.accept().unwrap();
-            client.write_all(b"x").unwrap();
-            server.read_exact(&mut [0]).unwrap();
-            let peer = peer(&server).unwrap();
-            assert_eq!((peer.uid, peer.pid.0.cast_unsigned()), (geteuid().as_raw(), std::process::id()));
+            let about = std::fs::symlink_metadata(&path).unwrap();
+            assert!(about.file_type().is_socket());
+            assert_eq!(about.mode() & 0o7777, mode);
+            if mode != 0 {
+                talk(&listener, &path);
+            }
         }
-        assert_eq!(connect_unix(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left there");
+        // Nothing but the sockets is left behind.
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 5);
     }
 
     #[test]
-    fn what_is_no_socket_of_ours_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
-        std::fs::write(&path, "precious").unwrap();
-        assert_eq!(listen_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &link).unwrap();
-        assert_eq!(listen_unix(&link, 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert!(link.is_symlink());
+    fn paths_longer_than_an_address_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(120)).join("e".repeat(120));
+        std::fs::create_dir_all(&deep).unwrap();
+        for name in ["short.sock".to_owned(), "n".repeat(200)] {
+            let path = deep.join(name);
+            let listener = listen_unix(&path, 0o600).unwrap();
+            talk(&listener, &path);
+            assert_eq!(listen_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            drop(listener);
+            assert_eq!(connect_unix(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+            talk(&listen_unix(&path, 0o600).unwrap(), &path);
+        }
+        assert_eq!(connect_unix(&deep.join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
-    fn a_path_may_be_longer_than_an_address() {
-        let folder = tempfile::tempdir().unwrap();
-        let long = folder.path().join("x".repeat(100)).join("y".repeat(100));
-        std::fs::create_dir_all(&long).unwrap();
-        let path = long.join("everup.sock");
-        assert!(!is_short(&path));
-        let _listener = listen_unix(&path, 0o600).unwrap();
-        connect_unix(&path).unwrap();
-        assert_eq!(connect_unix(&long.join("z".repeat(80))).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let first = listen_unix(&path, 0o600).unwrap();
+        let error = listen_unix(&path, 0o600).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        // The look at it left a connection behind that has ended; the next one is served.
+        drop(first.accept().unwrap());
+        talk(&first, &path);
+        drop(first);
+        let second = listen_unix(&path, 0o600).unwrap();
+        talk(&second, &path);
     }
 
     #[test]
-    fn a_terminal_goes_by_its_name() {
-        for (device, name) in [
-            (0, None),
-            (0x8803, Some("pts/3")),
-            (0x8900, Some("pts/256")),
-            (0x0401, Some("tty1")),
-            (0x0440, Some("ttyS0")),
+    fn a_socket_that_takes_no_more_connections_is_alive() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = listen_unix(&path, 0o600).unwrap();
+        let mut waiting = Vec::new();
+        while waiting.len() < 1_000 {
+            let socket = stream_socket(SockFlag::SOCK_NONBLOCK).unwrap();
+            if connect_at(&socket, &path).is_err() {
+                break;
+            }
+            waiting.push(socket);
+        }
+        assert_eq!(listen_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+    }
+
+    #[test]
+    fn what_is_not_our_socket_is_left_alone_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "precious").unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        drop(listen_unix(&at("dead"), 0o600).unwrap());
+        std::os::unix::fs::symlink(at("dead"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("nowhere"), at("dangling")).unwrap();
+        for name in ["file", "folder", "link", "dangling"] {
+            let error = listen_unix(&at(name), 0o600).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{name}");
+            assert!(error.to_string().contains(at(name).to_str().unwrap()), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(at("file")).unwrap(), "precious");
+        assert!(std::fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::lchown(at("dead"), Some(12_345), None).unwrap();
+            let error = listen_unix(&at("dead"), 0o600).unwrap_err();
+            assert!(error.to_string().contains("another user"), "{error}");
+            assert!(at("dead").exists());
+        }
+        assert_eq!(listen_unix(&at("no/s"), 0o600).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_other_end_is_known() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let peer = peer(&one).unwrap();
+        assert_eq!(peer.uid, nix::unistd::geteuid().as_raw());
+        assert_eq!(peer.gid, nix::unistd::getegid().as_raw());
+        assert_eq!(peer.pid, std::process::id().cast_signed());
+        let mut expected: Vec<u32> = nix::unistd::getgroups().unwrap().iter().map(|gid| gid.as_raw()).collect();
+        let mut groups = peer.groups;
+        expected.sort_unstable();
+        groups.sort_unstable();
+        assert_eq!(groups, expected);
+    }
+
+    #[test]
+    fn terminals_are_called_as_people_know_them() {
+        for (major, minor, expected) in [
+            (136, 3, Some("pts/3")),
+            (136, 300, Some("pts/300")),
+            (137, 1, Some("pts/257")),
+            (4, 1, Some("tty1")),
+            (4, 64, Some("ttyS0")),
+            (7, 1, None),
         ] {
-            assert_eq!(tty_name(device).as_deref(), name);
+            assert_eq!(terminal_name(major, minor).as_deref(), expected, "{major}:{minor}");
         }
+        assert_eq!(tty_of(i32::MAX), None);
+    }
+
+    fn talk(listener: &UnixListener, path: &Path) {
+        let mut client = connect_unix(path).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all(b"hello").unwrap();
+        let mut heard = [0; 5];
+        server.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"hello");
     }
 }

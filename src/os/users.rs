@@ -2,104 +2,121 @@
 
 use std::ffi::CString;
 
+use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist};
 
 use crate::os::spawn::Credentials;
 
-/// Why a user or group cannot be run as.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a user or a group cannot be used.
+#[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// The user database does not know it.
+    /// Nobody of that name.
     #[error("cannot find the user {0:?}")]
-    NoSuchUser(String),
-    /// The group database does not know it.
+    NoUser(String),
+    /// No group of that name.
     #[error("cannot find the group {0:?}")]
-    NoSuchGroup(String),
-    /// A bare number that is in no database has no main group.
-    #[error("cannot tell the group of user {0}, which has no entry in the user database: set `group` too")]
-    NoGroup(u32),
-    /// A database did not answer.
-    #[error("cannot look {name:?} up")]
+    NoGroup(String),
+    /// A number that the user database does not know has no main group.
+    #[error("cannot find the main group of user {0}; name a group")]
+    NoMainGroup(u32),
+    /// The database cannot be read.
+    #[error("cannot look up {name:?}: {source}")]
     Lookup {
-        /// What was looked up.
+        /// Who was looked up.
         name: String,
-        /// The database's answer.
-        source: nix::Error,
+        /// Why not.
+        source: Errno,
     },
 }
 
 impl UserError {
-    /// The error number that says it best.
+    /// The kernel's number for it; `ENOENT` for what is unknown.
     pub fn errno(&self) -> i32 {
         match self {
-            Self::NoSuchUser(_) | Self::NoSuchGroup(_) | Self::NoGroup(_) => libc::ENOENT,
+            Self::NoUser(_) | Self::NoGroup(_) | Self::NoMainGroup(_) => libc::ENOENT,
             Self::Lookup { source, .. } => *source as i32,
         }
     }
 }
 
-/// Who a process runs as that is to run as `user` (none: as we do) and `group` (none: the user's); names or numbers.
-/// None: exactly as we do, which needs no change.
+/// Whether we may become anybody.
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// Who a process is to run as: `user` with its groups, and `group` instead of its main group if given. None when that
+/// is who we are, and when neither is given.
 ///
 /// # Errors
-/// [`UserError`].
+/// [`UserError`] when there is no such user or group.
 pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Credentials>, UserError> {
     if user.is_none() && group.is_none() {
         return Ok(None);
     }
-    let group = group.map(find_group).transpose()?;
     let (uid, entry) = match user {
-        None => (geteuid(), User::from_uid(geteuid()).ok().flatten()),
-        Some(user) => find_user(user)?,
+        Some(name) => find_user(name)?,
+        None => (geteuid(), lookup("our own user", User::from_uid(geteuid()))?),
     };
-    let main = match (group, &entry) {
-        (Some(group), _) => group,
-        (None, Some(entry)) => entry.gid,
-        (None, None) => return Err(UserError::NoGroup(uid.as_raw())),
+    let gid = match (group, &entry, user) {
+        (Some(name), _, _) => find_group(name)?,
+        (None, Some(entry), _) => entry.gid,
+        (None, None, _) => return Err(UserError::NoMainGroup(uid.as_raw())),
     };
-    if !geteuid().is_root() && uid == geteuid() && main == getegid() {
+    if !is_root() && (uid, gid) == (geteuid(), getegid()) {
         return Ok(None);
     }
-    let supplementary = entry
-        .and_then(|entry| CString::new(entry.name).ok())
-        .and_then(|name| getgrouplist(&name, main).ok())
-        .unwrap_or_else(|| vec![main]);
-    let groups = supplementary.into_iter().map(Gid::as_raw).collect();
-    Ok(Some(Credentials { uid: uid.as_raw(), gid: main.as_raw(), groups }))
+    let groups = match entry {
+        Some(entry) => groups_of(&entry.name, gid)?,
+        None => vec![gid],
+    };
+    let groups = groups.into_iter().map(Gid::as_raw).collect();
+    Ok(Some(Credentials { uid: uid.as_raw(), gid: gid.as_raw(), groups }))
 }
 
-/// The user's number, and its entry in the database, which a bare number need not have.
+/// The numbers of these users and groups, in their order.
+///
+/// # Errors
+/// [`UserError`] for the first that does not exist.
+pub fn numbers(users: &[String], groups: &[String]) -> Result<(Vec<u32>, Vec<u32>), UserError> {
+    let users = users.iter().map(|name| Ok(find_user(name)?.0.as_raw())).collect::<Result<_, UserError>>()?;
+    let groups = groups.iter().map(|name| Ok(find_group(name)?.as_raw())).collect::<Result<_, UserError>>()?;
+    Ok((users, groups))
+}
+
 fn find_user(name: &str) -> Result<(Uid, Option<User>), UserError> {
-    let lookup = |source| UserError::Lookup { name: name.to_owned(), source };
-    if let Some(user) = User::from_name(name).map_err(lookup)? {
-        return Ok((user.uid, Some(user)));
+    if let Some(entry) = lookup(name, User::from_name(name))? {
+        return Ok((entry.uid, Some(entry)));
     }
-    let uid = name.parse().map(Uid::from_raw).map_err(|_| UserError::NoSuchUser(name.to_owned()))?;
-    Ok((uid, User::from_uid(uid).map_err(lookup)?))
+    let uid = Uid::from_raw(number(name).ok_or_else(|| UserError::NoUser(name.to_owned()))?);
+    Ok((uid, lookup(name, User::from_uid(uid))?))
 }
 
 fn find_group(name: &str) -> Result<Gid, UserError> {
-    let found = Group::from_name(name).map_err(|source| UserError::Lookup { name: name.to_owned(), source })?;
+    if let Some(entry) = lookup(name, Group::from_name(name))? {
+        return Ok(entry.gid);
+    }
+    number(name).map(Gid::from_raw).ok_or_else(|| UserError::NoGroup(name.to_owned()))
+}
+
+/// The highest number means "leave it as it is" to the kernel, so it is nobody's.
+fn number(text: &str) -> Option<u32> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| is_plain && *number != u32::MAX)
+}
+
+/// The database says "unknown" in more than one way.
+fn lookup<T>(name: &str, found: nix::Result<Option<T>>) -> Result<Option<T>, UserError> {
     match found {
-        Some(group) => Ok(group.gid),
-        None => name.parse().map(Gid::from_raw).map_err(|_| UserError::NoSuchGroup(name.to_owned())),
+        Ok(found) => Ok(found),
+        Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM | Errno::EINVAL) => Ok(None),
+        Err(source) => Err(UserError::Lookup { name: name.to_owned(), source }),
     }
 }
 
-/// The number of a user, for those who may talk to the control socket.
-///
-/// # Errors
-/// [`UserError`].
-pub fn user_id(name: &str) -> Result<u32, UserError> {
-    find_user(name).map(|(uid, _)| uid.as_raw())
-}
-
-/// The number of a group, for those who may talk to the control socket.
-///
-/// # Errors
-/// [`UserError`].
-pub fn group_id(name: &str) -> Result<u32, UserError> {
-    find_group(name).map(Gid::as_raw)
+fn groups_of(name: &str, gid: Gid) -> Result<Vec<Gid>, UserError> {
+    let unknown = |_| UserError::NoUser(name.to_owned());
+    let text = CString::new(name).map_err(unknown)?;
+    getgrouplist(&text, gid).map_err(|source| UserError::Lookup { name: name.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -107,29 +124,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_named_means_nothing_changes() {
-        assert_eq!(resolve(None, None), Ok(None));
-    }
-
-    #[test]
-    fn users_and_groups_go_by_name_and_by_number() {
-        // Every Linux has root, and its group 0.
-        for (user, group) in [(Some("root"), None), (Some("0"), None), (Some("root"), Some("0"))] {
-            match resolve(user, group) {
-                Ok(Some(credentials)) => assert_eq!((credentials.uid, credentials.gid), (0, 0)),
-                other => panic!("{user:?} {group:?}: {other:?}"),
+    fn root_is_found_by_name_and_number() {
+        for (user, group) in [("root", None), ("0", None), ("root", Some("root")), ("0", Some("0"))] {
+            let found = resolve(Some(user), group).unwrap();
+            match found {
+                Some(found) => assert_eq!((found.uid, found.gid), (0, 0), "{user}"),
+                // We are root's equal already, without being able to become anybody.
+                None => assert!(!is_root()),
             }
         }
-        let number = resolve(Some("3999999"), Some("3999998")).unwrap().unwrap();
-        assert_eq!(number, Credentials { uid: 3_999_999, gid: 3_999_998, groups: vec![3_999_998] });
+        assert_eq!(
+            numbers(&["root".to_owned(), "4242".to_owned()], &["0".to_owned()]).unwrap(),
+            (vec![0, 4242], vec![0])
+        );
     }
 
     #[test]
-    fn the_unknown_is_named() {
-        let unknown = "no-such-name-anywhere";
-        assert_eq!(resolve(Some(unknown), None), Err(UserError::NoSuchUser(unknown.to_owned())));
-        assert_eq!(resolve(Some("root"), Some(unknown)), Err(UserError::NoSuchGroup(unknown.to_owned())));
-        assert_eq!(resolve(Some("3999999"), None), Err(UserError::NoGroup(3_999_999)));
-        assert_eq!(resolve(Some("-1"), None).unwrap_err().errno(), libc::ENOENT);
+    fn nobody_asked_for_is_nobody_changed() {
+        assert_eq!(resolve(None, None).unwrap(), None);
+        if !is_root() {
+            let (uid, gid) = (geteuid().to_string(), getegid().to_string());
+            assert_eq!(resolve(Some(&uid), Some(&gid)).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn numbers_unknown_to_the_database_need_a_group() {
+        let strange = "3999999999";
+        let found = resolve(Some(strange), Some("54321")).unwrap().unwrap();
+        assert_eq!(found, Credentials { uid: 3_999_999_999, gid: 54_321, groups: vec![54_321] });
+        assert!(matches!(resolve(Some(strange), None), Err(UserError::NoMainGroup(3_999_999_999))));
+    }
+
+    #[test]
+    fn a_group_alone_keeps_the_user() {
+        let found = resolve(None, Some("54321")).unwrap().unwrap();
+        assert_eq!((found.uid, found.gid), (geteuid().as_raw(), 54_321));
+        assert!(found.groups.contains(&54_321));
+    }
+
+    #[test]
+    fn what_is_unknown_is_said() {
+        for name in ["no-such-user-here", "", "-1", "+5", "4294967295", "4294967296", "a\0b", "1 2"] {
+            let user = resolve(Some(name), None).unwrap_err();
+            let group = resolve(None, Some(name)).unwrap_err();
+            assert!(
+                matches!((&user, &group), (UserError::NoUser(_), UserError::NoGroup(_))),
+                "{name:?}: {user}, {group}"
+            );
+            assert_eq!((user.errno(), group.errno()), (libc::ENOENT, libc::ENOENT));
+            assert!(user.to_string().starts_with("cannot find the user"));
+            assert!(numbers(&[name.to_owned()], &[]).is_err() && numbers(&[], &[name.to_owned()]).is_err());
+        }
     }
 }

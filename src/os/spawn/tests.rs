@@ -153,7 +153,7 @@ fn a_child_can_have_a_terminal_of_its_own() {
         let pty = crate::os::terminal::open_pty(None).unwrap();
         let mut spec = shell("exec 3< /dev/tty && exit 6");
         Rc::get_mut(&mut spec).unwrap().session = Session::Terminal;
-        let end = pty.terminal.as_fd();
+        let end = pty.slave.as_fd();
         let wiring = Wiring { stdio: [Stdio::Fd(end), Stdio::Fd(end), Stdio::Fd(end)], keep: None };
         let pid = start(spawner, &spec, &wiring).unwrap();
         assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 6)));

@@ -1,0 +1,183 @@
+//! `everup up`: make reality match the file.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::command::acting::{Acting, carry_out};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::live::Goal;
+use crate::cli::project::{Project, file, load, surroundings};
+use crate::cli::select::Known;
+use crate::cli::{Context, console, detach};
+use crate::client::Client;
+use crate::client::action::Action;
+use crate::client::registry;
+use crate::daemon::{self, Launch, Mode};
+use crate::guardian;
+use crate::guardian::link::Link;
+use crate::model::command::{Outcome, PlanChange, PlanChangeKind};
+use crate::model::names::ServiceName;
+use crate::model::plan::Plan;
+use crate::model::units::parse_duration;
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// The service's name before each line.
+    #[default]
+    Text,
+    /// One JSON object a line, for containers.
+    Json,
+}
+
+/// Options of `up`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everup up                   in the foreground, lines of all services behind their names; Ctrl-C stops in order\n  everup up -d --wait         in the background; returns once everything is ready\n  everup up --dry-run         what would be done\n  everup up web               only web and what it needs; on a running project, web too\n\nOn a running project only the difference is applied: what is unchanged keeps its process."
+)]
+pub(crate) struct Up {
+    /// Only these and what they need; on a running project: these too, though they were stopped or are not enabled
+    #[arg(value_name = "SVC")]
+    services: Vec<String>,
+    /// In the background; returns once the supervisor answers
+    #[arg(short, long)]
+    detach: bool,
+    /// With -d or on a running project: wait until all is ready, at most that long [default: 30s]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "30s", value_parser = parse_duration)]
+    wait: Option<Duration>,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// How lines are written in the foreground: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    log_format: LogFormat,
+}
+
+/// Applies the file to the running project, or starts it.
+///
+/// # Errors
+/// What is wrong with the file, or what went wrong.
+pub(crate) fn run(args: &Up, context: &Context) -> Result<ExitCode, Failure> {
+    let file = file(context)?;
+    let plan = load(&file, context)?;
+    let start = chosen(args, &plan)?;
+    if context.is_engine() {
+        return supervise(args, plan, start, context);
+    }
+    if detach::is_detached() {
+        return become_guardian();
+    }
+    let project = registry::find_by_config(&file).map_or_else(|| Project::of(&plan), Project::from);
+    if let Some(client) = project.connect_if_live()? {
+        return reconcile(args, &client, &file, start, context).map(Into::into);
+    }
+    if args.dry_run {
+        return would_start(&plan, &start, context).map(Into::into);
+    }
+    if args.detach { in_background(args, &project, &plan, context).map(Into::into) } else { become_guardian() }
+}
+
+/// The services named, each of them in the file.
+fn chosen(args: &Up, plan: &Plan) -> Result<Vec<ServiceName>, Failure> {
+    let known = Known::named(
+        plan.project.clone(),
+        plan.services.iter().map(|service| (service.name.clone(), service.instances)),
+    );
+    Ok(known.select(&args.services)?.into_iter().map(|target| target.service).collect())
+}
+
+fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) -> Result<ExitCode, Failure> {
+    let link = Link::from_env()
+        .ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
+    let (detached, format, out) = (args.detach, args.log_format, context.out);
+    let services = console::shown_of(&plan);
+    let launch = Launch { plan, mode: Mode::Up { detached }, link, start, surroundings: surroundings() };
+    Ok(daemon::run(launch, |handle| {
+        // What follows the files begins now, before the first service does.
+        let shown = (!detached).then(|| console::show(handle, services, format, out));
+        async {
+            if let Some(shown) = shown {
+                shown.await;
+            }
+        }
+    }))
+}
+
+fn become_guardian() -> Result<ExitCode, Failure> {
+    Err(Failure::failed(format!("cannot start everup's own parent process: {}", guardian::enter())))
+}
+
+fn reconcile(
+    args: &Up,
+    client: &Client,
+    file: &Path,
+    start: Vec<ServiceName>,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let status = client.status()?;
+    if status.config.as_deref().map(Path::new) != Some(file) {
+        let other = status.config.as_deref().unwrap_or("a program of `everup run`");
+        return Err(Failure::failed(format!(
+            "cannot start {}: its state folder is in use by {other} (everup pid {})",
+            file.display(),
+            status.pid
+        ))
+        .hint("stop that one first, or give this file a `state_dir` of its own"));
+    }
+    if !args.dry_run && !args.detach {
+        context.out.talk(&format!(
+            "{} runs already (pid {}): applying the difference; `everup logs -f` follows it",
+            status.project, status.pid
+        ));
+    }
+    let actions = vec![Action::Up { config: None, start, dry_run: args.dry_run }];
+    let wait = args.wait.filter(|_| !args.dry_run);
+    carry_out(client, &Acting { actions, targets: vec![], goal: Goal::Ready, wait }, context)
+}
+
+/// What `up --dry-run` says where nothing runs.
+fn would_start(plan: &Plan, start: &[ServiceName], context: &Context) -> Result<Exit, Failure> {
+    let wanted = wanted(plan, start);
+    let changes = plan
+        .services
+        .iter()
+        .filter(|service| wanted.contains(&service.name))
+        .map(|service| PlanChange { service: service.name.clone(), what: PlanChangeKind::Added, keys: vec![] })
+        .collect();
+    let outcome = Outcome { done: true, changes, ..Outcome::default() };
+    crate::cli::command::acting::report(&outcome, true, context)?;
+    Ok(Exit::Done)
+}
+
+/// Those named and what they need; none named: all that are enabled and what they need.
+fn wanted(plan: &Plan, start: &[ServiceName]) -> BTreeSet<ServiceName> {
+    let enabled = plan.services.iter().filter(|service| service.enabled).map(|service| service.name.clone());
+    let mut open: Vec<ServiceName> = if start.is_empty() { enabled.collect() } else { start.to_vec() };
+    let mut wanted = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if let Some(service) = plan.service(&name).filter(|_| wanted.insert(name.clone())) {
+            open.extend(service.needs.keys().cloned());
+        }
+    }
+    wanted
+}
+
+fn in_background(args: &Up, project: &Project, plan: &Plan, context: &Context) -> Result<Exit, Failure> {
+    let (client, pid) = detach::start(project, context)?;
+    if args.wait.is_some() {
+        let actions = vec![Action::Up { config: None, start: vec![], dry_run: false }];
+        return carry_out(&client, &Acting { actions, targets: vec![], goal: Goal::Ready, wait: args.wait }, context);
+    }
+    if context.out.json {
+        context
+            .out
+            .object(&serde_json::json!({"v": 1, "project": plan.project, "pid": pid, "socket": project.socket}))?;
+    } else {
+        context.out.talk(&format!("{} is up (pid {pid}); `everup status` shows how it is", plan.project));
+    }
+    Ok(Exit::Done)
+}

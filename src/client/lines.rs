@@ -1,0 +1,156 @@
+//! Streams: what services wrote and what happened, an object a line.
+
+use std::io::{BufRead, BufReader, Read};
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+
+use crate::client::http::{Answer, Fault, encode};
+use crate::client::{ClientError, Refusal, parse};
+use crate::model::log::{Lost, Stream};
+
+/// A line, in bytes: a child's longest line with every byte escaped fits.
+const LINE_SIZE: u64 = 1 << 20;
+
+/// Which lines are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogArgs {
+    /// `web`, `web/2`, `web*`; empty: all.
+    pub selectors: Vec<String>,
+    /// The latest so many; 50 unless given, with `since` as many as there are.
+    pub n: Option<usize>,
+    /// A duration back or an RFC 3339 time.
+    pub since: Option<String>,
+    /// Go on with what comes.
+    pub follow: bool,
+    /// Only one of the outputs.
+    pub stream: Option<Stream>,
+    /// The run before the current one.
+    pub previous: bool,
+    /// Only lines this regular expression matches.
+    pub grep: Option<String>,
+}
+
+impl LogArgs {
+    pub(crate) fn path(&self) -> String {
+        let stream = self.stream.map(|stream| match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        });
+        let mut path = Path::new("/v1/logs");
+        path.add("services", (!self.selectors.is_empty()).then(|| self.selectors.join(",")));
+        path.add("n", self.n.map(|n| n.to_string()));
+        path.add("since", self.since.clone());
+        path.add("follow", self.follow.then(|| "true".to_owned()));
+        path.add("stream", stream.map(str::to_owned));
+        path.add("previous", self.previous.then(|| "true".to_owned()));
+        path.add("grep", self.grep.clone());
+        path.0
+    }
+}
+
+/// Which events are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventArgs {
+    /// `web`, `web/2`, `web*`; none: all.
+    pub service: Option<String>,
+    /// The latest so many; 100 unless given, with `since` as many as there are.
+    pub n: Option<usize>,
+    /// A duration back, an RFC 3339 time, or `seq:N` for what came after event N.
+    pub since: Option<String>,
+    /// Go on with what comes.
+    pub follow: bool,
+}
+
+impl EventArgs {
+    pub(crate) fn path(&self) -> String {
+        let mut path = Path::new("/v1/events");
+        path.add("service", self.service.clone());
+        path.add("n", self.n.map(|n| n.to_string()));
+        path.add("since", self.since.clone());
+        path.add("follow", self.follow.then(|| "true".to_owned()));
+        path.0
+    }
+}
+
+/// A path that grows arguments.
+struct Path(String);
+
+impl Path {
+    fn new(path: &str) -> Self {
+        Self(path.to_owned())
+    }
+
+    fn add(&mut self, name: &str, value: Option<String>) {
+        if let Some(value) = value {
+            let mark = if self.0.contains('?') { "&" } else { "?" };
+            for part in [mark, name, "=", &encode(&value)] {
+                self.0.push_str(part);
+            }
+        }
+    }
+}
+
+/// One thing of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Streamed<T> {
+    /// What was asked for.
+    Item(T),
+    /// So many are missing here: we were too slow.
+    Lost(u64),
+}
+
+/// A stream of objects; ends when the other side has no more, or goes.
+#[derive(Debug)]
+pub struct Lines<T> {
+    socket: PathBuf,
+    body: BufReader<Answer>,
+    over: bool,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Lines<T> {
+    pub(crate) fn new(socket: PathBuf, answer: Answer) -> Result<Self, Fault> {
+        answer.endless()?;
+        Ok(Self { socket, body: BufReader::new(answer), over: false, of: PhantomData })
+    }
+
+    /// The next line as it came, without its end; waits for it.
+    pub fn next_text(&mut self) -> Option<Result<String, ClientError>> {
+        if self.over {
+            return None;
+        }
+        let mut line = String::new();
+        let fault = match (&mut self.body).take(LINE_SIZE).read_line(&mut line) {
+            Ok(0) => {
+                self.over = true;
+                return None;
+            }
+            Ok(_) if line.ends_with('\n') => {
+                line.pop();
+                return Some(Ok(line));
+            }
+            Ok(_) => Fault::Odd("a line does not end".to_owned()),
+            Err(error) => error.into(),
+        };
+        self.over = true;
+        Some(Err(fault.at(&self.socket)))
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for Lines<T> {
+    type Item = Result<Streamed<T>, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.next_text()?.and_then(|line| {
+            if line.starts_with(r#"{"lost""#) {
+                return parse(&self.socket, &line).map(|Lost { lost }| Streamed::Lost(lost));
+            }
+            if line.starts_with(r#"{"error""#) {
+                return Err(parse::<Refusal>(&self.socket, &line)?.error.into());
+            }
+            parse(&self.socket, &line).map(Streamed::Item)
+        }))
+    }
+}

@@ -1,0 +1,379 @@
+//! Every key of the file with its shape, default and meaning: the one table behind decoder, messages and schema.
+
+use crate::config::shape::Shape;
+use crate::config::words::words_of;
+use crate::model::plan::{Kind, LimitThen, Policy, RuleThen, Until};
+use crate::model::service::Cause;
+
+/// A map with fixed keys.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// Its name in the schema.
+    pub(super) name: &'static str,
+    /// Where its keys stand, for "belongs …".
+    pub(super) title: &'static str,
+    /// What it is for.
+    pub(super) doc: &'static str,
+    /// Its keys, in the order people read them.
+    pub(super) keys: &'static [Key],
+}
+
+impl Section {
+    /// The key of that name.
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// As it is written.
+    pub(super) name: &'static str,
+    /// What its value may look like.
+    pub(super) shape: Shape,
+    /// Its default as YAML; empty: none.
+    pub(super) default: &'static str,
+    /// What it means.
+    pub(super) doc: &'static str,
+}
+
+const fn key(name: &'static str, shape: Shape, default: &'static str, doc: &'static str) -> Key {
+    Key { name, shape, default, doc }
+}
+
+/// A key that is refused by name, so that nobody believes it acts.
+const fn later(name: &'static str) -> Key {
+    Key { name, shape: Shape::Later, default: "", doc: "" }
+}
+
+/// Every section, the outermost first.
+pub(super) fn sections() -> [&'static Section; 15] {
+    [
+        &ROOT, &SERVICE, &CONTROL, &WEB, &NEED, &LIMITS, &RESTART, &LIMIT, &RULE, &PROBE, &KINDS, &HTTP, &STOP, &HOOKS,
+        &LOGS,
+    ]
+}
+
+const DURATION: Shape = Shape::Duration { zero: true };
+const SPAN: Shape = Shape::Duration { zero: false };
+const TEXTS: Shape = Shape::List(&Shape::Text);
+const CODE: Shape = Shape::Range { min: 0, max: 255 };
+const STATUS: Shape = Shape::Range { min: 100, max: 999 };
+
+/// The file.
+pub(super) static ROOT: Section = Section {
+    name: "file",
+    title: "at the top of the file",
+    doc: "A project: its services and what surrounds them.",
+    keys: &[
+        key("name", Shape::Name, "", "The project's name; by default the folder's."),
+        key(
+            "state_dir",
+            Shape::Path,
+            "",
+            "Where logs, history and socket are kept; by default .everup beside the file, or, where that cannot be written, /var/lib/everup/NAME for root and $XDG_STATE_HOME/everup/NAME for others.",
+        ),
+        key("exit_with", Shape::Name, "", "The service whose end ends everup, with its exit code."),
+        later("on_supervisor_death"),
+        later("watch"),
+        later("notify"),
+        key(
+            "defaults",
+            Shape::Section(&SERVICE),
+            "",
+            "Keys of a service, merged under each of them: maps key by key, everything else is replaced.",
+        ),
+        key("control", Shape::Section(&CONTROL), "", "Who else may talk to the control socket."),
+        key(
+            "web",
+            Shape::Section(&WEB),
+            "",
+            "Status page, JSON API and /metrics over TCP; off unless `listen` is set.",
+        ),
+        later("history"),
+        key("services", Shape::Map(&Shape::Section(&SERVICE)), "", "What to keep up, by name."),
+    ],
+};
+
+/// `control:`.
+pub(super) static CONTROL: Section = Section {
+    name: "control",
+    title: "under `control`",
+    doc: "Who may talk to the control socket.",
+    keys: &[
+        key(
+            "socket",
+            Shape::Path,
+            "",
+            "The socket's path, relative to the file; by default everup.sock in the state folder.",
+        ),
+        key("mode", Shape::Mode, "\"0600\"", "Permission bits of the socket, in octal."),
+        key("users", TEXTS, "[]", "Further users who may talk to it, by name or number."),
+        key("groups", TEXTS, "[]", "Further groups, by name or number."),
+    ],
+};
+
+/// `web:`.
+pub(super) static WEB: Section = Section {
+    name: "web",
+    title: "under `web`",
+    doc: "The door over TCP.",
+    keys: &[
+        key("listen", Shape::Address, "", "Where to listen, such as 127.0.0.1:9876."),
+        key(
+            "token_file",
+            Shape::Path,
+            "",
+            "The file with the bearer token that changes need; required beyond loopback.",
+        ),
+    ],
+};
+
+/// One service.
+pub(super) static SERVICE: Section = Section {
+    name: "service",
+    title: "under a service",
+    doc: "One service and how it is kept up.",
+    keys: &[
+        key(
+            "command",
+            Shape::Command,
+            "",
+            "The program and its arguments. A text is split into words as a shell would, but run without one; a list is taken as it is.",
+        ),
+        key("shell", Shape::Flag, "false", "Whether the command is run by `sh -c`."),
+        key("cwd", Shape::Path, ".", "The folder it runs in, relative to the file."),
+        key("env", Shape::Map(&Shape::Text), "{}", "Its environment, on top of everup's own and `env_file`."),
+        key(
+            "env_file",
+            Shape::Path,
+            "",
+            "A dotenv file, relative to the file; its values are not expanded and never shown.",
+        ),
+        key("instances", Shape::Whole { min: 0, max: 1000 }, "1", "How many copies run."),
+        key(
+            "port",
+            Shape::Whole { min: 1, max: 65535 },
+            "",
+            "Instance 1 gets it as PORT, instance 2 the next one, and so on.",
+        ),
+        key("enabled", Shape::Flag, "true", "Whether `up` starts it."),
+        key(
+            "needs",
+            Shape::Any(&[
+                Shape::List(&Shape::Name),
+                Shape::Map(&Shape::Any(&[Shape::Words(words_of::<Until>), Shape::Section(&NEED)])),
+            ]),
+            "{}",
+            "Other services it waits for; a list means ready.",
+        ),
+        key("type", Shape::Words(words_of::<Kind>), "service", "A service keeps running, a task runs once."),
+        key("user", Shape::Text, "", "Who it runs as, by name or number."),
+        key("group", Shape::Text, "", "Its group, by name or number; by default the user's."),
+        key("umask", Shape::Mode, "", "Its umask in octal; by default everup's."),
+        key("nice", Shape::Whole { min: -20, max: 19 }, "", "Its nice value; by default everup's."),
+        key("limits", Shape::Section(&LIMITS), "", "Resource limits."),
+        key(
+            "restart",
+            Shape::Any(&[Shape::Words(words_of::<Policy>), Shape::Section(&RESTART)]),
+            "",
+            "When and how it is restarted; a task by default never.",
+        ),
+        key(
+            "health",
+            Shape::Any(&[Shape::Url, Shape::Section(&PROBE), Shape::Section(&KINDS)]),
+            "",
+            "How it is asked whether it is well: a URL, one probe, or probes by kind.",
+        ),
+        key("stop", Shape::Any(&[Shape::Signal, Shape::Section(&STOP)]), "", "How it is ended."),
+        key("hooks", Shape::Section(&HOOKS), "", "Commands around its life; the cause is in EVERUP_CAUSE."),
+        key("watchdog", SPAN, "", "WATCHDOG=1 must come on NOTIFY_SOCKET at least this often, or it is restarted."),
+        later("watch"),
+        later("reload"),
+        later("listen"),
+        key(
+            "logs",
+            Shape::Any(&[Shape::Text, Shape::Section(&LOGS)]),
+            "",
+            "Where its output goes: none, inherit, a path for both streams, or in full.",
+        ),
+        later("memory_restart"),
+        later("metrics"),
+        later("log_metrics"),
+    ],
+};
+
+/// The long form of one entry of `needs`.
+pub(super) static NEED: Section = Section {
+    name: "need",
+    title: "under an entry of `needs`",
+    doc: "How far a needed service must be.",
+    keys: &[
+        key("until", Shape::Words(words_of::<Until>), "ready", "How far it must be."),
+        key("required", Shape::Flag, "true", "Whether its failure is ours; if not, it is waited for but may fail."),
+    ],
+};
+
+/// `limits:`.
+pub(super) static LIMITS: Section = Section {
+    name: "limits",
+    title: "under `limits`",
+    doc: "Resource limits as setrlimit(2) takes them; what is not given is inherited.",
+    keys: &[
+        key("open_files", Shape::Limit, "", "Open files."),
+        key("core", Shape::Limit, "", "The size of a core file."),
+        key("processes", Shape::Limit, "", "Processes of its user."),
+        later("memory"),
+        later("cpu"),
+    ],
+};
+
+/// The long form of `restart`.
+pub(super) static RESTART: Section = Section {
+    name: "restart",
+    title: "under `restart`",
+    doc: "When and how it is restarted.",
+    keys: &[
+        key("policy", Shape::Words(words_of::<Policy>), "always", "When at all; a task by default never."),
+        key("delay", DURATION, "250ms", "The first delay."),
+        key("factor", Shape::Decimal { min: 1.0, max: 100.0 }, "2", "By what the delay grows."),
+        key("max_delay", DURATION, "30s", "Where it ends growing."),
+        key(
+            "jitter",
+            Shape::Decimal { min: 0.0, max: 1.0 },
+            "0.2",
+            "The share of the delay by which it varies up and down.",
+        ),
+        key("reset_after", DURATION, "10s", "Time ready and healthy after which earlier attempts are forgiven."),
+        key("limit", Shape::Section(&LIMIT), "", "How many restarts are too many, and what then."),
+        key("slow_delay", SPAN, "60s", "The delay of a crash-looping service."),
+        key("success_codes", Shape::List(&CODE), "[0]", "Exit codes that are a success."),
+        key("rules", Shape::List(&Shape::Section(&RULE)), "[]", "Exceptions; the first that matches wins."),
+    ],
+};
+
+/// `restart.limit`.
+pub(super) static LIMIT: Section = Section {
+    name: "restart_limit",
+    title: "under `restart.limit`",
+    doc: "How many automatic restarts are too many.",
+    keys: &[
+        key("count", Shape::Whole { min: 1, max: 1_000_000 }, "10", "Restarts allowed …"),
+        key("within", SPAN, "5m", "… within this window."),
+        key(
+            "then",
+            Shape::Words(words_of::<LimitThen>),
+            "slow",
+            "Then it is tried every `slow_delay`, given up, or everup ends with its code.",
+        ),
+    ],
+};
+
+/// One entry of `restart.rules`.
+pub(super) static RULE: Section = Section {
+    name: "restart_rule",
+    title: "under an entry of `restart.rules`",
+    doc: "An exception to the policy: it matches when any of its lists does.",
+    keys: &[
+        key("codes", Shape::List(&CODE), "[]", "Exit codes or ranges of them."),
+        key("signals", Shape::List(&Shape::Signal), "[]", "Signals that ended it."),
+        key("causes", Shape::List(&Shape::Words(words_of::<Cause>)), "[]", "Causes of its end."),
+        key("then", Shape::Words(words_of::<RuleThen>), "", "What is done about it."),
+    ],
+};
+
+/// One probe.
+pub(super) static PROBE: Section = Section {
+    name: "probe",
+    title: "under `health`",
+    doc: "One probe: exactly one of http, tcp, exec, notify, log, and how often it is asked.",
+    keys: &[
+        key(
+            "http",
+            Shape::Any(&[Shape::Url, Shape::Section(&HTTP)]),
+            "",
+            "An HTTP request that must be answered well.",
+        ),
+        key("tcp", Shape::Text, "", "A connection to host:port or unix:PATH that must succeed."),
+        key("exec", Shape::Command, "", "A command that must exit with 0."),
+        key("notify", Shape::Only(true), "", "READY=1 must come on NOTIFY_SOCKET."),
+        key("log", Shape::Regex, "", "A line of its output must match this."),
+        key("interval", SPAN, "10s", "From the start of one question to the start of the next."),
+        key("timeout", SPAN, "5s", "The whole of one question."),
+        key("failures", Shape::Whole { min: 1, max: 1_000_000 }, "3", "Failures in a row that count."),
+        key("successes", Shape::Whole { min: 1, max: 1_000_000 }, "1", "Passes in a row that count."),
+        key("start_timeout", SPAN, "60s", "How long a start may take until the probe has passed."),
+    ],
+};
+
+/// Probes by kind.
+pub(super) static KINDS: Section = Section {
+    name: "probes",
+    title: "under `health`",
+    doc: "Probes by kind.",
+    keys: &[
+        key(
+            "startup",
+            Shape::Any(&[Shape::Url, Shape::Section(&PROBE)]),
+            "",
+            "Gates the start: until it passes the others are not asked.",
+        ),
+        key("readiness", Shape::Any(&[Shape::Url, Shape::Section(&PROBE)]), "", "Sets ready; never restarts anything."),
+        key("liveness", Shape::Any(&[Shape::Url, Shape::Section(&PROBE)]), "", "Restarts after `failures` in a row."),
+    ],
+};
+
+/// The long form of `http`.
+pub(super) static HTTP: Section = Section {
+    name: "http",
+    title: "under `http`",
+    doc: "An HTTP question.",
+    keys: &[
+        key("url", Shape::Url, "", "http://, https:// or http://unix:/path.sock:/health."),
+        key("socket", Shape::Path, "", "A unix socket to connect to instead of the URL's host."),
+        key("method", Shape::Text, "GET", "The method."),
+        key("headers", Shape::Map(&Shape::Text), "{}", "Headers added to the request."),
+        key("status", Shape::Any(&[STATUS, Shape::List(&STATUS)]), "200-399", "Statuses that pass."),
+        key("body", Shape::Regex, "", "A regular expression the body's first 64 KiB must match."),
+        key("insecure", Shape::Flag, "false", "Whether the server's certificate is taken as it is."),
+    ],
+};
+
+/// The long form of `stop`.
+pub(super) static STOP: Section = Section {
+    name: "stop",
+    title: "under `stop`",
+    doc: "How it is ended.",
+    keys: &[
+        key("signal", Shape::Signal, "TERM", "The first request."),
+        key("timeout", DURATION, "10s", "How long it may take until KILL."),
+        key("command", Shape::Command, "", "A command instead of the signal."),
+    ],
+};
+
+/// `hooks:`.
+pub(super) static HOOKS: Section = Section {
+    name: "hooks",
+    title: "under `hooks`",
+    doc: "Commands around a service's life.",
+    keys: &[
+        key("before_start", Shape::Command, "", "Before each start; its failure fails the start."),
+        key("after_ready", Shape::Command, "", "Once it is ready."),
+        key("after_end", Shape::Command, "", "Once its processes are gone; the next start waits for it."),
+    ],
+};
+
+/// The long form of `logs`.
+pub(super) static LOGS: Section = Section {
+    name: "logs",
+    title: "under `logs`",
+    doc: "Where its output goes.",
+    keys: &[
+        key("max_size", Shape::Size, "10MiB", "A file's size at which it is rotated."),
+        key("keep", Shape::Whole { min: 0, max: 10_000 }, "5", "Older files kept beside the current one."),
+        key("file", Shape::Path, "", "One file for both streams, in exact order."),
+        key("terminal", Shape::Flag, "true", "Whether `up` in the foreground shows its lines."),
+        key("merge", Shape::Flag, "false", "One file for both streams, in exact order, in the state folder."),
+    ],
+};

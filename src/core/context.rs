@@ -1,0 +1,35 @@
+//! What every handler is given: the time, the dice, and where actions go.
+
+use crate::core::action::Action;
+use crate::core::budget::Budget;
+use crate::model::units::Now;
+
+/// The surroundings of one step.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    /// The time of this step.
+    pub(crate) now: Now,
+    /// Collects what the shell must do.
+    pub(crate) out: &'a mut Vec<Action>,
+    /// For jitter only.
+    pub(crate) dice: &'a mut Dice,
+    /// Limits automatic restarts over all services.
+    pub(crate) budget: &'a mut Budget,
+}
+
+/// Seeded randomness (splitmix64), so that a recorded list of events replays exactly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// A number from 0 up to, not including, 1.
+    pub(crate) fn fraction(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        // The top 53 bits fill a double exactly.
+        (z >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}

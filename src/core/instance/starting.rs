@@ -1,0 +1,145 @@
+//! From "wanted" to "ready".
+
+use crate::core::action::Action;
+use crate::core::context::Context;
+use crate::core::event::Hook;
+use crate::core::health::{Health, gate_role, probe_of};
+use crate::core::instance::ending::HOOK_LIMIT;
+use crate::core::instance::{Instance, Live, Phase};
+use crate::model::event::EventWord;
+use crate::model::event::Fact;
+use crate::model::names::{Pid, Run};
+use crate::model::plan::{HealthPlan, Kind};
+use crate::model::probe::{ProbeKind, ProbeRole};
+
+impl Instance {
+    /// Begins the next run: `before_start` first, if there is one. The caller has seen that what it needs is there.
+    pub(crate) fn begin(&mut self, cx: &mut Context<'_>) {
+        if self.run.0 > 0 && self.last_end.is_some() {
+            self.count_restart(cx.now.moment);
+        }
+        if std::mem::take(&mut self.automatic_start) {
+            self.automatic.push_back(cx.now.moment);
+        }
+        self.run = self.run.next();
+        self.reason = None;
+        self.cause = self.start_cause;
+        self.interrupted = None;
+        self.signalled = None;
+        self.said_ready = false;
+        self.said = None;
+        let fact = Fact { cause: self.start_cause, ..self.fact(EventWord::Starting) };
+        cx.out.push(Action::Record(fact));
+        let (run, since) = (self.run, cx.now);
+        if self.plan.hooks.before_start.is_some() {
+            self.phase = Phase::Preparing { run, since, until: cx.now.moment.after(HOOK_LIMIT) };
+            cx.out.push(self.hook(Hook::BeforeStart));
+        } else {
+            self.phase = Phase::Spawning { run, since };
+            cx.out.push(self.spawn());
+        }
+    }
+
+    fn spawn(&self) -> Action {
+        Action::Spawn { instance: self.id.clone(), run: self.run, plan: self.plan.clone() }
+    }
+
+    pub(crate) fn hook(&self, hook: Hook) -> Action {
+        let cause = match hook {
+            Hook::BeforeStart | Hook::AfterReady => self.start_cause,
+            Hook::AfterEnd => self.last_end.as_ref().map(|end| end.cause).or(self.cause),
+            Hook::Stop => self.cause,
+        };
+        Action::RunHook { instance: self.id.clone(), run: self.run, hook, plan: self.plan.clone(), cause }
+    }
+
+    /// `before_start` has succeeded.
+    pub(crate) fn prepared(&mut self, cx: &mut Context<'_>) {
+        if let Phase::Preparing { run, since, .. } = self.phase {
+            self.phase = Phase::Spawning { run, since };
+            cx.out.push(self.spawn());
+        }
+    }
+
+    /// The program runs.
+    pub(crate) fn spawned(&mut self, run: Run, pid: Pid, cx: &mut Context<'_>) {
+        let started = Action::Record(Fact { pid: Some(pid.0), ..self.fact(EventWord::Started) });
+        match &mut self.phase {
+            Phase::Stopping(dying) if dying.pid.is_none() && !dying.main_ended => {
+                dying.pid = Some(pid);
+                cx.out.push(started);
+                // Only now is there somebody to ask to end.
+                self.ask_to_end(cx);
+                return;
+            }
+            Phase::Spawning { .. } => {}
+            Phase::Stopped
+            | Phase::Waiting
+            | Phase::Preparing { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping(_)
+            | Phase::Cleaning { .. }
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Failed => return,
+        }
+        cx.out.push(started);
+        let health = Health::new(&self.plan.health, cx.now.moment);
+        let gated = health.gated();
+        let live = Live {
+            run,
+            pid,
+            since: cx.now,
+            health,
+            ready: false,
+            healthy: None,
+            was_ready: false,
+            good_since: None,
+            proven: false,
+            watchdog_by: None,
+            grants: 0,
+        };
+        if gated {
+            let limit = gate_role(&self.plan.health)
+                .and_then(|role| probe_of(&self.plan.health, role))
+                .map_or(std::time::Duration::MAX, |probe| probe.start_timeout);
+            self.phase = Phase::Starting { live, ready_by: cx.now.moment.after(limit) };
+            if self.said_ready {
+                self.said_ready(cx);
+            }
+        } else {
+            self.phase = Phase::Running { live };
+            self.opened(cx);
+        }
+    }
+
+    /// The gate has passed, or there is none: it runs.
+    pub(crate) fn opened(&mut self, cx: &mut Context<'_>) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Stopped);
+        let (mut live, gated) = match phase {
+            Phase::Starting { live, .. } => (live, true),
+            Phase::Running { live } => (live, false),
+            other => {
+                self.phase = other;
+                return;
+            }
+        };
+        live.health.open(&self.plan.health, cx.now.moment, cx.dice);
+        live.watchdog_by = self.plan.watchdog.map(|within| cx.now.moment.after(within));
+        let probes = self.plan.health.probes();
+        let has = |wanted| probes.iter().any(|(role, _)| *role == wanted);
+        // A single probe that let it through has found it ready and healthy.
+        let single = gated && matches!(self.plan.health, HealthPlan::One(_));
+        if has(ProbeRole::Liveness) || single {
+            live.healthy = Some(true);
+        }
+        let has_said = self.said_ready
+            && probe_of(&self.plan.health, ProbeRole::Readiness).is_some_and(|probe| probe.how == ProbeKind::Notify);
+        let ready = self.plan.kind == Kind::Service && (single || has_said || !has(ProbeRole::Readiness));
+        self.phase = Phase::Running { live };
+        if ready {
+            self.become_ready(cx);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What status shows, and what must be written down to go on later.
+
+use std::collections::BTreeMap;
+
+use crate::core::instance::{Instance, Phase};
+use crate::core::service::Service;
+use crate::core::supervisor::Supervisor;
+use crate::model::names::{InstanceId, Pid, Run, ServiceName};
+use crate::model::plan::{Kind, Policy};
+use crate::model::service::{Desired, State};
+use crate::model::status::{Held, InstanceStatus, ServiceKind, ServiceStatus, Warning};
+use crate::model::units::{Moment, millis};
+
+impl Supervisor {
+    /// Every service in the file's order, those on their way out last; usage is left out.
+    pub fn statuses(&self, now: Moment) -> Vec<ServiceStatus> {
+        let order =
+            |name: &ServiceName| self.plan.services.iter().position(|plan| &plan.name == name).unwrap_or(usize::MAX);
+        let mut services: Vec<&Service> = self.services.values().collect();
+        services.sort_by_key(|service| order(&service.name));
+        services.into_iter().map(|service| of_service(service, now)).collect()
+    }
+
+    /// The holds of persons, per instance; `lasting` only those that outlive `down` and `up` (`unless-stopped`).
+    pub fn holds(&self, lasting: bool) -> BTreeMap<InstanceId, Held> {
+        self.services
+            .values()
+            .flat_map(|service| service.instances.values())
+            .filter(|instance| !lasting || instance.plan.restart.policy == Policy::UnlessStopped)
+            .filter_map(|instance| instance.held.clone().map(|held| (instance.id.clone(), held)))
+            .collect()
+    }
+
+    /// The latest run of every instance that ever was.
+    pub fn runs(&self) -> &BTreeMap<InstanceId, Run> {
+        &self.runs
+    }
+
+    /// The main processes that live, with their runs.
+    pub fn live(&self) -> impl Iterator<Item = (&InstanceId, Run, Pid)> {
+        self.services.values().flat_map(|service| service.instances.values()).filter_map(|instance| {
+            let pid = main_pid(instance)?;
+            Some((&instance.id, instance.run, pid))
+        })
+    }
+}
+
+fn main_pid(instance: &Instance) -> Option<Pid> {
+    match &instance.phase {
+        Phase::Starting { live, .. } | Phase::Running { live } => Some(live.pid),
+        Phase::Stopping(dying) if !dying.main_ended => dying.pid,
+        _ => None,
+    }
+}
+
+fn of_service(service: &Service, now: Moment) -> ServiceStatus {
+    let instances: Vec<InstanceStatus> =
+        service.instances.values().map(|instance| of_instance(instance, now)).collect();
+    let state = service.state();
+    let telling = service.instances.values().find(|instance| instance.state() == state);
+    let wanted = || service.wanted();
+    let desired = if wanted().any(|i| i.desired == Desired::Up) { Desired::Up } else { Desired::Down };
+    let healths: Vec<bool> = wanted().filter_map(|i| i.live().and_then(|live| live.healthy)).collect();
+    let mut warnings = vec![];
+    for instance in service.instances.values().filter(|instance| instance.unkillable) {
+        warnings.push(Warning {
+            code: "unkillable".to_owned(),
+            message: format!("{} survives SIGKILL: a process of it sleeps in the kernel", instance.label()),
+        });
+    }
+    ServiceStatus {
+        name: service.name.clone(),
+        kind: match service.plan.kind {
+            Kind::Service => ServiceKind::Service,
+            Kind::Task => ServiceKind::Task,
+        },
+        state,
+        desired,
+        ready: service.is_ready(),
+        healthy: (!healths.is_empty()).then(|| healths.iter().all(|healthy| *healthy)),
+        cause: telling.and_then(|instance| instance.cause),
+        reason: telling.and_then(|instance| instance.reason.clone().or_else(|| instance.said.clone())),
+        restarts: service.instances.values().map(|instance| instance.restarts).sum(),
+        restarts_last_hour: service.instances.values().map(|instance| instance.restarts_last_hour(now)).sum(),
+        crash_looping: service.instances.values().any(|instance| instance.crash_looping),
+        held: wanted().find_map(|instance| instance.held.clone()),
+        reload: None,
+        warnings,
+        instances,
+    }
+}
+
+fn of_instance(instance: &Instance, now: Moment) -> InstanceStatus {
+    let live = instance.live();
+    let next_attempt_at = match instance.phase {
+        Phase::Backoff { until, .. } => Some(until),
+        _ => None,
+    };
+    InstanceStatus {
+        name: instance.label(),
+        index: instance.id.index,
+        state: instance.state(),
+        desired: instance.desired,
+        ready: instance.is_ready(),
+        healthy: live.and_then(|live| live.healthy),
+        cause: instance.cause,
+        reason: instance.reason.clone().or_else(|| instance.said.clone()),
+        pid: main_pid(instance),
+        run: (instance.run.0 > 0).then_some(instance.run),
+        started_at: live.map(|live| live.since.wall),
+        uptime_ms: live.map(|live| millis(now.since(live.since.moment))),
+        restarts: instance.restarts,
+        next_attempt_in_ms: next_attempt_at
+            .filter(|_| instance.state() == State::Backoff)
+            .map(|at| millis(at.since(now))),
+        cpu_percent: None,
+        memory_bytes: None,
+        processes: None,
+        open_fds: None,
+        probe: live.and_then(|live| live.health.last.clone()),
+        last_end: instance.last_end.clone(),
+        next_attempt_at,
+        running_since: live.map(|live| live.since.moment),
+    }
+}

@@ -1,0 +1,344 @@
+//! The loop: the only owner of the core, and the only receiver of news.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::SignalKind;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+
+use crate::core::event::{Event, OomTrace, RequestId, Traces};
+use crate::core::supervisor::Supervisor;
+use crate::daemon::news::News;
+use crate::daemon::notices::Notices;
+use crate::daemon::processes::{CommandNews, Owner, Processes};
+use crate::daemon::publish::Publisher;
+use crate::daemon::spawn::Inherited;
+use crate::daemon::state::Keeper;
+use crate::daemon::terminal::Terminal;
+use crate::daemon::usage::Usages;
+use crate::daemon::{Mode, startup};
+use crate::guardian::protocol::{Capabilities, FromGuardian, Token};
+use crate::handle::{Handle, Request};
+use crate::logs::pump::{Attach, LogFault, Pump};
+use crate::model::command::{Denied, Outcome};
+use crate::model::event::{EventWord, Fact};
+use crate::model::names::{InstanceId, Run};
+use crate::model::service::End;
+use crate::model::signal::Signal;
+use crate::model::status::Warning;
+use crate::model::units::Now;
+use crate::os::clock;
+use crate::os::oom::OomReading;
+
+/// Messages of the guardian's taken in one turn, so that people are heard in a storm, too.
+const A_TURN: usize = 512;
+/// How long after a change the state file is written: changes come in bursts.
+const STATE_RESTS: Duration = Duration::from_millis(100);
+
+/// One message of the guardian's with its descriptors.
+type Message = (FromGuardian, Vec<std::os::fd::OwnedFd>);
+
+/// The engine.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) core: Supervisor,
+    pub(super) mode: Mode,
+    pub(super) surroundings: crate::config::Surroundings,
+    pub(super) now: Now,
+    pub(super) capabilities: Option<Capabilities>,
+    pub(super) processes: Processes,
+    pub(super) inherited: Rc<Inherited>,
+    pub(super) pump: Pump,
+    pub(super) faults: mpsc::Receiver<LogFault>,
+    pub(super) publisher: Publisher,
+    pub(super) usages: Usages,
+    pub(super) oom: crate::os::oom::Watch,
+    pub(super) notices: Notices,
+    pub(super) terminal: Option<Terminal>,
+    pub(super) keeper: Keeper,
+    pub(super) state_dirty: Option<crate::model::units::Moment>,
+    pub(super) tasks: BTreeMap<InstanceId, Vec<(Run, AbortHandle)>>,
+    pub(super) replies: HashMap<RequestId, oneshot::Sender<Result<Outcome, Denied>>>,
+    pub(super) last_request: u64,
+    pub(super) inbox: mpsc::Sender<News>,
+    pub(super) news: mpsc::Receiver<News>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) handle: Handle,
+    pub(super) doors: startup::Doors,
+    pub(super) stopping: watch::Sender<bool>,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) file: startup::FileMark,
+    pub(super) exit_code: Option<u8>,
+    pub(super) stop_signals: u32,
+}
+
+impl Engine {
+    /// What doors and the console hold.
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Supervises until nothing is left to supervise. Returns everup's exit code.
+    pub(super) async fn supervise(&mut self) -> u8 {
+        self.advance(vec![Event::Tick]);
+        let mut samples = tokio::time::interval(self.core.plan().sample_every);
+        samples.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        samples.tick().await;
+        let mut terminations = Arriving::new(SignalKind::terminate());
+        let mut resizes = Arriving::new(SignalKind::window_change());
+        while self.exit_code.is_none() {
+            let wait = self.until_next();
+            let mut events = vec![];
+            tokio::select! {
+                biased;
+                heard = heard(&self.processes) => match heard {
+                    Some(message) => events = self.hear_guardian(message),
+                    None => return self.without_guardian(),
+                },
+                Some(news) = self.news.recv() => {
+                    self.now = clock::now();
+                    events.extend(self.take_news(news));
+                    while events.len() < A_TURN && let Ok(news) = self.news.try_recv() {
+                        events.extend(self.take_news(news));
+                    }
+                }
+                Some(request) = self.requests.recv() => events.extend(self.take_request(request)),
+                Some(fault) = self.faults.recv() => self.take_fault(fault),
+                () = resizes.next() => if let Some(terminal) = &self.terminal { terminal.resized() },
+                () = terminations.next() => events.extend(self.signalled(Signal::TERM, false)),
+                _ = samples.tick() => self.sample(),
+                () = tokio::time::sleep(wait) => events.push(Event::Tick),
+            }
+            self.advance(events);
+        }
+        self.finish().await
+    }
+
+    /// Lets the core take `events`, carries out what it decides, and shows the result.
+    pub(super) fn advance(&mut self, mut events: Vec<Event>) {
+        self.now = clock::now();
+        loop {
+            let actions = self.core.steps(events, self.now);
+            let changed = !actions.is_empty();
+            let news = self.perform(actions);
+            if changed {
+                self.state_dirty.get_or_insert(self.now.moment.after(STATE_RESTS));
+            }
+            if news.is_empty() {
+                break;
+            }
+            events = news;
+        }
+        self.publish();
+        if self.state_dirty.is_some_and(|at| at <= self.now.moment) {
+            self.state_dirty = None;
+            self.keeper.write(self.state(false));
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let core = self.core.next_deadline().map(|deadline| deadline.at);
+        let next = core.into_iter().chain(self.state_dirty).min();
+        next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
+    }
+
+    fn hear_guardian(&mut self, (message, fds): Message) -> Vec<Event> {
+        self.now = clock::now();
+        let mut events: Vec<Event> = self.take_message(message, fds).into_iter().collect();
+        while events.len() < A_TURN
+            && let Ok(Some((message, fds))) = self.processes.link().get_ref().try_recv()
+        {
+            events.extend(self.take_message(message, fds));
+        }
+        events
+    }
+
+    fn take_message(&mut self, message: FromGuardian, fds: Vec<std::os::fd::OwnedFd>) -> Option<Event> {
+        match message {
+            FromGuardian::Hello(capabilities) => {
+                self.welcome(capabilities);
+                None
+            }
+            FromGuardian::Spawned { token, pid, cgroup } => match self.processes.owner(token)? {
+                Owner::Run(running) => {
+                    self.processes.spawned(token, pid, cgroup);
+                    self.attach(&running.instance, running.run, fds);
+                    Some(Event::Spawned { instance: running.instance, run: running.run, pid })
+                }
+                Owner::Command(teller) => tell(&teller, CommandNews::Spawned(fds)),
+            },
+            FromGuardian::Failed { token, stage, errno } => match self.processes.owner(token)? {
+                Owner::Run(running) => {
+                    self.processes.forget(token);
+                    let traces = Traces { tree_empty: true, ..Traces::default() };
+                    let end = End::NotSpawned { stage, errno };
+                    Some(Event::Ended { instance: running.instance, run: running.run, end, traces })
+                }
+                Owner::Command(teller) => tell(&teller, CommandNews::Failed(stage, errno)),
+            },
+            FromGuardian::Ended { token, end, tree_empty, .. } => match self.processes.owner(token)? {
+                Owner::Run(running) => {
+                    if let Some(terminal) = &mut self.terminal {
+                        terminal.settle();
+                    }
+                    let oom = match (&end, running.pid) {
+                        (End::Signal { signal, .. }, Some(pid)) if *signal == Signal::KILL => self.oom_trace(pid),
+                        _ => OomTrace::Unknown,
+                    };
+                    if tree_empty {
+                        self.over(token);
+                    }
+                    let traces = Traces { tree_empty, oom };
+                    Some(Event::Ended { instance: running.instance, run: running.run, end, traces })
+                }
+                Owner::Command(teller) => tell(&teller, CommandNews::Ended(end, tree_empty)),
+            },
+            FromGuardian::TreeGone { token } => match self.processes.owner(token)? {
+                Owner::Run(running) => {
+                    self.over(token);
+                    Some(Event::TreeGone { instance: running.instance, run: running.run })
+                }
+                Owner::Command(teller) => tell(&teller, CommandNews::TreeGone),
+            },
+            FromGuardian::Signalled { signal, from_terminal } => {
+                let signal = Signal::from_number(signal)?;
+                self.signalled(signal, from_terminal)
+            }
+        }
+    }
+
+    fn over(&mut self, token: Token) {
+        self.usages.forget(token);
+        self.processes.forget(token);
+    }
+
+    fn oom_trace(&mut self, pid: crate::model::names::Pid) -> OomTrace {
+        match self.oom.trace(pid) {
+            OomReading::Unknown => OomTrace::Unknown,
+            OomReading::Excluded => OomTrace::Excluded,
+            OomReading::Possible => OomTrace::Possible,
+            OomReading::Proven(line) => OomTrace::Proven(line),
+        }
+    }
+
+    fn attach(&mut self, instance: &InstanceId, run: Run, fds: Vec<std::os::fd::OwnedFd>) {
+        let Some(plan) = self.core.plan().service(&instance.service).cloned() else { return };
+        let (stdout, stderr) = match &mut self.terminal {
+            Some(terminal) => terminal.streams(fds, self.inbox.clone()),
+            None => {
+                let mut fds = fds.into_iter();
+                (fds.next(), fds.next())
+            }
+        };
+        if stdout.is_some() || stderr.is_some() {
+            let (instance, plan) = (instance.clone(), plan.logs.clone());
+            self.pump.attach(Attach { instance, run, plan, stdout, stderr });
+        }
+    }
+
+    fn take_news(&mut self, news: News) -> Option<Event> {
+        match news {
+            News::Core(event) => Some(event),
+            News::Notify { instance, sender, bytes } => self.notified(&instance, sender, &bytes),
+            News::RunOver(record) => {
+                self.publisher.recorder.run(*record);
+                None
+            }
+            News::Interrupted => self.interrupted(true),
+        }
+    }
+
+    fn take_fault(&mut self, fault: LogFault) {
+        let siblings = 1;
+        let mut fact = Fact::new(EventWord::LogLost);
+        fact.service = Some(fault.instance.service.clone());
+        fact.index = Some(fault.instance.index);
+        fact.instances = siblings;
+        fact.message = Some(if fault.bytes_lost == 0 {
+            fault.reason
+        } else {
+            format!("{} bytes of output were not kept: {}", fault.bytes_lost, fault.reason)
+        });
+        self.now = clock::now();
+        self.publisher.fact(fact, self.now.wall);
+    }
+
+    fn without_guardian(&mut self) -> u8 {
+        tracing::error!("the guardian is gone: nothing can be supervised without it");
+        eprintln!("everup: the guardian process is gone, so everup ends");
+        1
+    }
+
+    async fn finish(&mut self) -> u8 {
+        let code = self.exit_code.unwrap_or(1);
+        self.publish();
+        let _ = self.stopping.send(true);
+        self.doors.close().await;
+        while let Ok(news) = self.news.try_recv() {
+            if let News::RunOver(record) = news {
+                self.publisher.recorder.run(*record);
+            }
+        }
+        self.end_memory();
+        self.processes.quit(code);
+        code
+    }
+
+    fn end_memory(&mut self) {
+        self.publisher.recorder.flush(Duration::from_secs(2));
+        let state = self.state(true);
+        if let Ok(keeper) = Keeper::start(PathBuf::from(&self.core.plan().state_dir)) {
+            std::mem::replace(&mut self.keeper, keeper).finish(state);
+        }
+    }
+
+    /// Publishes the snapshot that doors show.
+    pub(super) fn publish(&mut self) {
+        let fresh = Arc::new(self.status());
+        self.publisher.status.send_replace(fresh);
+    }
+}
+
+fn tell(teller: &mpsc::Sender<CommandNews>, news: CommandNews) -> Option<Event> {
+    // Whoever asked for it has gone; its leash has ended the process.
+    let _ = teller.try_send(news);
+    None
+}
+
+/// The guardian's next message; none once it is gone.
+async fn heard(processes: &Processes) -> Option<Message> {
+    loop {
+        let mut ready = processes.link().readable().await.ok()?;
+        let message = ready.try_io(|link| match link.get_ref().try_recv() {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err(std::io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        });
+        match message {
+            Ok(message) => return message.ok(),
+            Err(_nothing_left) => {}
+        }
+    }
+}
+
+/// A signal sent to the engine itself.
+struct Arriving(Option<tokio::signal::unix::Signal>);
+
+impl Arriving {
+    fn new(kind: SignalKind) -> Self {
+        Self(tokio::signal::unix::signal(kind).ok())
+    }
+
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => {
+                signal.recv().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What tasks tell the loop.
+
+use crate::core::event::Event;
+use crate::history::run::RunRecord;
+use crate::model::names::{InstanceId, Pid};
+
+/// How much news may wait; a task that finds the queue full waits with it.
+pub(super) const INBOX: usize = 1_024;
+
+/// One piece of news from a task of the engine's own.
+#[derive(Debug)]
+pub(super) enum News {
+    /// For the core.
+    Core(Event),
+    /// A datagram on a notify socket, its sender still to be checked.
+    Notify {
+        /// Whose socket.
+        instance: InstanceId,
+        /// Who sent it.
+        sender: Pid,
+        /// What it says.
+        bytes: Vec<u8>,
+    },
+    /// The end of a run with its last lines: complete, to be written down.
+    RunOver(Box<RunRecord>),
+    /// A person typed Ctrl-C in `run`; the terminal has told the program.
+    Interrupted,
+}

@@ -1,0 +1,96 @@
+//! NOTIFY_SOCKET: one socket per instance that needs it; what a stranger sends is dropped.
+
+use std::collections::BTreeMap;
+
+use tokio::task::AbortHandle;
+
+use crate::core::event::{Event, Notice};
+use crate::daemon::engine::Engine;
+use crate::daemon::news::News;
+use crate::model::names::{InstanceId, Pid};
+use crate::os::notify::{Message, NotifySocket};
+
+/// The sockets that are open, with the tasks that listen on them.
+#[derive(Debug, Default)]
+pub(super) struct Notices(BTreeMap<InstanceId, (String, AbortHandle)>);
+
+impl Engine {
+    /// The address to put into NOTIFY_SOCKET; opens the socket at first use. None when the kernel refuses it.
+    pub(super) fn notify_name(&mut self, instance: &InstanceId) -> Option<String> {
+        if let Some((name, _)) = self.notices.0.get(instance) {
+            return Some(name.clone());
+        }
+        let socket = NotifySocket::bind(&instance.file_stem())
+            .map_err(|error| tracing::error!(%instance, %error, "cannot open a notify socket"))
+            .ok()?;
+        let name = socket.address().to_owned();
+        let socket = crate::os::readiness::readable(socket).ok()?;
+        let (inbox, whose) = (self.inbox.clone(), instance.clone());
+        let task = tokio::task::spawn_local(async move {
+            while let Ok(mut ready) = socket.readable().await {
+                match socket.get_ref().recv() {
+                    Ok(Some((sender, bytes))) => {
+                        let news = News::Notify { instance: whose.clone(), sender, bytes };
+                        if inbox.send(news).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => ready.clear_ready(),
+                    Err(error) => {
+                        tracing::warn!(instance = %whose, %error, "cannot read the notify socket");
+                        ready.clear_ready();
+                    }
+                }
+            }
+        });
+        self.notices.0.insert(instance.clone(), (name.clone(), task.abort_handle()));
+        Some(name)
+    }
+
+    /// A datagram came: its sender must belong to the tree of the run that lives.
+    pub(super) fn notified(&mut self, instance: &InstanceId, sender: Pid, bytes: &[u8]) -> Option<Event> {
+        let running = self.processes.running_of(instance)?;
+        let main = running.pid?;
+        if !belongs(sender, main, running.cgroup.as_deref()) {
+            tracing::warn!(%instance, %sender, "dropped a notification: its sender is not of this service");
+            return None;
+        }
+        let run = running.run;
+        let mut events: Vec<Event> = crate::os::notify::parse(bytes)
+            .into_iter()
+            .filter_map(notice)
+            .map(|notice| Event::Notified { instance: instance.clone(), run, notice })
+            .collect();
+        let last = events.pop();
+        if !events.is_empty() {
+            self.advance(events);
+        }
+        last
+    }
+}
+
+fn belongs(sender: Pid, main: Pid, cgroup: Option<&std::path::Path>) -> bool {
+    if sender == main {
+        return true;
+    }
+    match cgroup {
+        Some(path) => crate::os::cgroup::procs(path).is_ok_and(|all| all.contains(&sender)),
+        None => {
+            let mut tree = vec![];
+            crate::os::tree::collect(main, &|_| false, &mut tree);
+            tree.iter().any(|process| process.pid == sender)
+        }
+    }
+}
+
+fn notice(message: Message) -> Option<Notice> {
+    match message {
+        Message::Ready => Some(Notice::Ready),
+        Message::Watchdog => Some(Notice::Watchdog),
+        Message::WatchdogTrigger => Some(Notice::WatchdogTrigger),
+        Message::ExtendTimeout(by) => Some(Notice::Extend(by)),
+        Message::Status(text) => Some(Notice::Status(text)),
+        Message::Stopping => Some(Notice::Stopping),
+        Message::Reloading | Message::MainPid(_) | Message::Other => None,
+    }
+}

@@ -1,0 +1,213 @@
+//! Carries out what the core decided.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::action::{Action, Scope};
+use crate::core::event::{Event, Hook, Traces};
+use crate::daemon::commands::Runner;
+use crate::daemon::engine::Engine;
+use crate::daemon::news::News;
+use crate::daemon::processes::{Owner, Running};
+use crate::daemon::spawn::{self, Told};
+use crate::guardian::protocol::StdioSpec;
+use crate::model::event::Fact;
+use crate::model::names::{InstanceId, Run};
+use crate::model::plan::{LogsTo, ServicePlan};
+use crate::model::service::{Cause, End};
+use crate::probe::command::RunCommand;
+
+/// How long the last lines of a run are waited for before its end is written down without them.
+const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long `after_ready` may take; the other hooks are limited by the core.
+const AFTER_READY: Duration = Duration::from_secs(60);
+
+impl Engine {
+    /// Carries out `actions` in order; what they bring about at once comes back as events.
+    pub(super) fn perform(&mut self, actions: Vec<Action>) -> Vec<Event> {
+        let mut events = vec![];
+        for action in actions {
+            match action {
+                Action::Spawn { instance, run, plan } => events.extend(self.spawn(&instance, run, &plan)),
+                Action::Signal { instance, run, signal, scope } => {
+                    self.processes.signal(&instance, run, signal.number(), scope == Scope::Tree);
+                }
+                Action::EndTree { instance, run } => self.processes.end_tree_of(&instance, run),
+                Action::Ask { instance, run, role, seq, plan } => self.ask(instance, run, role, seq, &plan),
+                Action::Dismiss { instance, run } => self.dismiss(&instance, run),
+                Action::RunHook { instance, run, hook, plan, cause } => {
+                    self.run_hook(instance, run, hook, &plan, cause);
+                }
+                Action::Record(fact) => self.record(fact),
+                Action::Answer { id, result } => {
+                    self.publish();
+                    if let Some(reply) = self.replies.remove(&id) {
+                        // An asker that has gone needs no answer.
+                        let _ = reply.send(result);
+                    }
+                }
+                Action::Exit { code } => self.exit_code = Some(code),
+            }
+        }
+        events
+    }
+
+    fn spawn(&mut self, instance: &InstanceId, run: Run, plan: &Arc<ServicePlan>) -> Option<Event> {
+        let told = self.told(instance, run, plan, None);
+        let spec = match spawn::program(plan, &self.inherited, &told) {
+            Ok(spec) => spec,
+            Err(failure) => {
+                let end = End::NotSpawned { stage: failure.stage, errno: failure.errno };
+                let traces = Traces { tree_empty: true, ..Traces::default() };
+                return Some(Event::Ended { instance: instance.clone(), run, end, traces });
+            }
+        };
+        let owner = Owner::Run(Running { instance: instance.clone(), run, pid: None, cgroup: None });
+        let label = format!("{}-{run}", instance.file_stem());
+        if let Some(terminal) = &mut self.terminal {
+            return match terminal.prepare(plan) {
+                Ok(prepared) => {
+                    let mut spec = spec;
+                    spec.session = prepared.session;
+                    let fds: Vec<_> = prepared.fds.iter().map(std::os::fd::AsFd::as_fd).collect();
+                    self.processes.spawn(owner, label, spec, prepared.stdio, &fds);
+                    None
+                }
+                Err(error) => {
+                    let errno = error.raw_os_error().unwrap_or_default();
+                    let end = End::NotSpawned { stage: crate::model::service::SpawnStage::Files, errno };
+                    let traces = Traces { tree_empty: true, ..Traces::default() };
+                    Some(Event::Ended { instance: instance.clone(), run, end, traces })
+                }
+            };
+        }
+        use StdioSpec::{Inherit, Null, Pipe, Same};
+        let stdio = match &plan.logs.to {
+            LogsTo::Streams => [Null, Pipe, Pipe],
+            LogsTo::Merged(_) => [Null, Pipe, Same],
+            LogsTo::Inherit => [Null, Inherit, Inherit],
+            LogsTo::None => [Null, Null, Null],
+        };
+        self.processes.spawn(owner, label, spec, stdio, &[]);
+        None
+    }
+
+    /// What children of this run are told of themselves.
+    pub(super) fn told(
+        &mut self,
+        instance: &InstanceId,
+        run: Run,
+        plan: &ServicePlan,
+        hook: Option<(Hook, Option<Cause>)>,
+    ) -> Told {
+        let siblings = self.siblings(instance);
+        let notify = if plan.wants_notify() && hook.is_none() { self.notify_name(instance) } else { None };
+        let unbuffered = self.terminal.as_ref().is_some_and(|terminal| !terminal.is_terminal());
+        Told { instance: instance.clone(), label: instance.label(siblings), run, notify, unbuffered, hook }
+    }
+
+    fn siblings(&self, instance: &InstanceId) -> u32 {
+        let status = self.publisher.status.borrow();
+        let service = status.services.iter().find(|service| service.name == instance.service);
+        service.map_or(1, |service| u32::try_from(service.instances.len()).unwrap_or(u32::MAX))
+    }
+
+    /// A runner for commands beside this run.
+    pub(super) fn runner(
+        &mut self,
+        instance: &InstanceId,
+        run: Run,
+        plan: &Arc<ServicePlan>,
+        hook: Option<(Hook, Option<Cause>)>,
+    ) -> Runner {
+        let told = self.told(instance, run, plan, hook);
+        Runner { processes: self.processes.clone(), inherited: self.inherited.clone(), plan: plan.clone(), told }
+    }
+
+    fn run_hook(&mut self, instance: InstanceId, run: Run, hook: Hook, plan: &Arc<ServicePlan>, cause: Option<Cause>) {
+        let words = match hook {
+            Hook::BeforeStart => &plan.hooks.before_start,
+            Hook::AfterReady => &plan.hooks.after_ready,
+            Hook::AfterEnd => &plan.hooks.after_end,
+            Hook::Stop => &plan.stop.command,
+        };
+        let Some(words) = words else { return };
+        let argv = words.iter().map(|word| word.render(plan.slots(instance.index))).collect();
+        // The core holds the deadlines of the hooks that others wait for, and dismisses them when they pass.
+        let limit = match hook {
+            Hook::AfterReady => AFTER_READY,
+            Hook::Stop => plan.stop.timeout,
+            Hook::BeforeStart | Hook::AfterEnd => Duration::from_secs(3_600),
+        };
+        let runner = self.runner(&instance, run, plan, Some((hook, cause)));
+        let inbox = self.inbox.clone();
+        let of = instance.clone();
+        self.task(of, run, async move {
+            let outcome = runner.run(argv, limit).await;
+            let result = match &outcome.end {
+                Some(End::Code(0)) => Ok(()),
+                Some(end) => Err(told_of(end, &outcome.output)),
+                None => Err("it did not end in time".to_owned()),
+            };
+            if let Err(message) = &result {
+                tracing::warn!(%instance, %run, hook = spawn::hook_name(hook), message, "hook failed");
+            }
+            // The loop outlives its tasks.
+            let _ = inbox.send(Event::HookEnded { instance, run, hook, result }.into()).await;
+        });
+    }
+
+    /// Runs a task that is dropped when its run is dismissed.
+    pub(super) fn task(&mut self, instance: InstanceId, run: Run, work: impl Future<Output = ()> + 'static) {
+        let tasks = self.tasks.entry(instance).or_default();
+        tasks.retain(|(_, task)| !task.is_finished());
+        tasks.push((run, tokio::task::spawn_local(work).abort_handle()));
+    }
+
+    fn dismiss(&mut self, instance: &InstanceId, run: Run) {
+        if let Some(tasks) = self.tasks.get_mut(instance) {
+            for (_, task) in tasks.extract_if(.., |(of, _)| *of == run) {
+                task.abort();
+            }
+        }
+    }
+
+    fn record(&mut self, fact: Fact) {
+        let wall = self.now.wall;
+        tracing::info!(
+            event = %fact.event,
+            service = fact.service.as_ref().map(tracing::field::display),
+            index = fact.index,
+            run = fact.run.map(|run| run.0),
+            cause = fact.cause.map(tracing::field::display),
+            message = fact.message,
+        );
+        let Some(mut record) = self.publisher.fact(fact, wall) else { return };
+        let Some(run) = record.run else {
+            self.publisher.recorder.run(record);
+            return;
+        };
+        let lines = self.pump.finish(record.instance.clone(), run);
+        let inbox = self.inbox.clone();
+        tokio::task::spawn_local(async move {
+            if let Ok(Ok(lines)) = tokio::time::timeout(LAST_LINES, lines).await {
+                record.last_lines = lines;
+            }
+            // The loop outlives its tasks.
+            let _ = inbox.send(News::RunOver(Box::new(record))).await;
+        });
+    }
+}
+
+fn told_of(end: &End, output: &str) -> String {
+    let how = match end {
+        End::Code(code) => format!("exit code {code}"),
+        End::Signal { signal, .. } => format!("ended by SIG{signal}"),
+        End::NotSpawned { errno, .. } => std::io::Error::from_raw_os_error(*errno).to_string(),
+        End::Unknown => "it was gone".to_owned(),
+    };
+    match output.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!("{how}: {}", line.trim()),
+        None => how,
+    }
+}

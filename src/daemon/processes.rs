@@ -1,0 +1,169 @@
+//! Which process of the guardian's is whose.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+use crate::guardian::link::Link;
+use crate::guardian::protocol::{StdioSpec, ToGuardian, Token};
+use crate::model::names::{InstanceId, Pid, Run};
+use crate::model::service::{End, SpawnStage};
+use crate::os::spawn::SpawnSpec;
+
+/// The engine's side of everything the guardian runs for it. Cheap to clone; one thread.
+#[derive(Clone, Debug)]
+pub(super) struct Processes {
+    link: Rc<AsyncFd<Link>>,
+    table: Rc<RefCell<Table>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    last: u64,
+    owners: HashMap<Token, Owner>,
+    runs: BTreeMap<InstanceId, Token>,
+}
+
+/// Whose process it is.
+#[derive(Clone, Debug)]
+pub(super) enum Owner {
+    /// A run of a service.
+    Run(Running),
+    /// A hook or exec probe, which is told what becomes of it.
+    Command(mpsc::Sender<CommandNews>),
+}
+
+/// A run's process.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    pub(super) instance: InstanceId,
+    pub(super) run: Run,
+    pub(super) pid: Option<Pid>,
+    pub(super) cgroup: Option<PathBuf>,
+}
+
+/// What becomes of a command.
+#[derive(Debug)]
+pub(super) enum CommandNews {
+    /// It runs; the read end of its output.
+    Spawned(Vec<OwnedFd>),
+    /// It could not be started.
+    Failed(SpawnStage, i32),
+    /// Its main process ended; whether nothing else of it lives.
+    Ended(End, bool),
+    /// The rest of it is gone too.
+    TreeGone,
+}
+
+impl Processes {
+    pub(super) fn new(link: AsyncFd<Link>) -> Self {
+        Self { link: Rc::new(link), table: Rc::default() }
+    }
+
+    pub(super) fn link(&self) -> &AsyncFd<Link> {
+        &self.link
+    }
+
+    /// Asks for a process. A guardian that is gone is noticed where its messages are read.
+    pub(super) fn spawn(
+        &self,
+        owner: Owner,
+        label: String,
+        spec: SpawnSpec,
+        stdio: [StdioSpec; 3],
+        fds: &[BorrowedFd<'_>],
+    ) -> Token {
+        let token = {
+            let mut table = self.table.borrow_mut();
+            table.last += 1;
+            let token = Token(table.last);
+            if let Owner::Run(running) = &owner {
+                table.runs.insert(running.instance.clone(), token);
+            }
+            table.owners.insert(token, owner);
+            token
+        };
+        self.send(&ToGuardian::Spawn { token, label, spec, stdio }, fds);
+        token
+    }
+
+    pub(super) fn signal(&self, instance: &InstanceId, run: Run, signal: i32, tree: bool) {
+        if let Some(token) = self.token_of(instance, run) {
+            self.send(&ToGuardian::Signal { token, signal, tree }, &[]);
+        }
+    }
+
+    pub(super) fn end_tree_of(&self, instance: &InstanceId, run: Run) {
+        if let Some(token) = self.token_of(instance, run) {
+            self.end_tree(token);
+        }
+    }
+
+    pub(super) fn end_tree(&self, token: Token) {
+        self.send(&ToGuardian::EndTree { token }, &[]);
+    }
+
+    /// Everything about it is written down.
+    pub(super) fn forget(&self, token: Token) {
+        let mut table = self.table.borrow_mut();
+        table.owners.remove(&token);
+        table.runs.retain(|_, known| *known != token);
+        drop(table);
+        self.send(&ToGuardian::Forget { token }, &[]);
+    }
+
+    pub(super) fn quit(&self, code: u8) {
+        self.send(&ToGuardian::Quit { code }, &[]);
+    }
+
+    pub(super) fn owner(&self, token: Token) -> Option<Owner> {
+        self.table.borrow().owners.get(&token).cloned()
+    }
+
+    /// Notes what became of a run's spawn.
+    pub(super) fn spawned(&self, token: Token, pid: Pid, cgroup: Option<PathBuf>) {
+        if let Some(Owner::Run(running)) = self.table.borrow_mut().owners.get_mut(&token) {
+            running.pid = Some(pid);
+            running.cgroup = cgroup;
+        }
+    }
+
+    /// The runs whose process lives (or is being ended), with their tokens.
+    pub(super) fn running(&self) -> Vec<(Token, Running)> {
+        let table = self.table.borrow();
+        let runs = table.runs.values().filter_map(|token| match table.owners.get(token) {
+            Some(Owner::Run(running)) => Some((*token, running.clone())),
+            Some(Owner::Command(_)) | None => None,
+        });
+        runs.collect()
+    }
+
+    /// The process of `instance`, if one runs.
+    pub(super) fn running_of(&self, instance: &InstanceId) -> Option<Running> {
+        let table = self.table.borrow();
+        match table.owners.get(table.runs.get(instance)?) {
+            Some(Owner::Run(running)) => Some(running.clone()),
+            Some(Owner::Command(_)) | None => None,
+        }
+    }
+
+    fn token_of(&self, instance: &InstanceId, run: Run) -> Option<Token> {
+        let table = self.table.borrow();
+        let token = *table.runs.get(instance)?;
+        match table.owners.get(&token) {
+            Some(Owner::Run(running)) if running.run == run => Some(token),
+            Some(Owner::Run(_) | Owner::Command(_)) | None => None,
+        }
+    }
+
+    fn send(&self, message: &ToGuardian, fds: &[BorrowedFd<'_>]) {
+        if let Err(error) = self.link.get_ref().send(message, fds) {
+            tracing::error!(%error, "cannot tell the guardian");
+        }
+    }
+}

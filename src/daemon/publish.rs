@@ -1,0 +1,132 @@
+//! Facts become records with a time and a number; the core's state becomes the snapshot that doors show.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+
+use crate::core::event::Event;
+use crate::daemon::news::News;
+use crate::history::record::Recorder;
+use crate::history::run::RunRecord;
+use crate::model::event::{EventRecord, EventWord, Fact};
+use crate::model::names::{InstanceId, ServiceName};
+use crate::model::service::{Cause, Certainty};
+use crate::model::status::Status;
+use crate::model::units::{Now, Timestamp};
+use crate::model::why::Change;
+
+/// Events a slow reader may lag behind before it is told how many it lost.
+pub(super) const FOLLOWED: usize = 1_024;
+/// What changed this long before an end is shown beside it.
+const BEFORE: Duration = Duration::from_secs(600);
+/// Changes kept per service.
+const CHANGES: usize = 32;
+
+/// Writes down what happens and tells whoever follows.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    pub(super) recorder: Recorder,
+    pub(super) events: broadcast::Sender<Arc<EventRecord>>,
+    pub(super) status: watch::Sender<Arc<Status>>,
+    pub(super) sampled: watch::Sender<Now>,
+    seq: u64,
+    started: BTreeMap<InstanceId, Timestamp>,
+    changes: BTreeMap<ServiceName, VecDeque<Change>>,
+}
+
+impl Publisher {
+    pub(super) fn new(recorder: Recorder, first: Arc<Status>) -> Self {
+        let seq = recorder.last_seq();
+        Self {
+            recorder,
+            events: broadcast::Sender::new(FOLLOWED),
+            status: watch::Sender::new(first),
+            sampled: watch::Sender::new(Now::default()),
+            seq,
+            started: BTreeMap::new(),
+            changes: BTreeMap::new(),
+        }
+    }
+
+    /// Gives a fact its time and number, keeps it and tells followers. The end of a run comes back as a record that
+    /// still lacks its last lines.
+    pub(super) fn fact(&mut self, fact: Fact, wall: Timestamp) -> Option<RunRecord> {
+        self.seq += 1;
+        let id = fact.service.clone().zip(fact.index).map(|(service, index)| InstanceId { service, index });
+        self.note(&fact, id.as_ref(), wall);
+        let over = self.over(&fact, id.as_ref(), wall);
+        let record = Arc::new(EventRecord {
+            v: 1,
+            at: wall,
+            seq: self.seq,
+            event: fact.event,
+            instance: id.as_ref().map(|id| id.label(fact.instances)),
+            service: fact.service,
+            run: fact.run,
+            cause: fact.cause,
+            certainty: fact.certainty,
+            code: fact.code,
+            signal: fact.signal,
+            pid: fact.pid,
+            ran_ms: fact.ran_ms,
+            delay_ms: fact.delay_ms,
+            message: fact.message,
+        });
+        self.recorder.event(record.clone());
+        // Without followers there is nobody to tell.
+        let _ = self.events.send(record);
+        over
+    }
+
+    fn note(&mut self, fact: &Fact, id: Option<&InstanceId>, wall: Timestamp) {
+        match (fact.event, id, &fact.service) {
+            (EventWord::Starting, Some(id), _) => {
+                self.started.insert(id.clone(), wall);
+            }
+            (EventWord::ConfigApplied, _, Some(service)) => {
+                let changes = self.changes.entry(service.clone()).or_default();
+                for what in fact.message.iter().flat_map(|keys| keys.split(", ")) {
+                    changes.push_back(Change { at: wall, what: what.to_owned() });
+                }
+                while changes.len() > CHANGES {
+                    changes.pop_front();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn over(&self, fact: &Fact, id: Option<&InstanceId>, wall: Timestamp) -> Option<RunRecord> {
+        let for_another = fact.event == EventWord::Failed && fact.cause == Some(Cause::Dependency);
+        if fact.event != EventWord::Ended && !for_another {
+            return None;
+        }
+        let id = id?;
+        let changes = self.changes.get(&id.service).into_iter().flatten();
+        Some(RunRecord {
+            instance: id.clone(),
+            label: id.label(fact.instances),
+            run: fact.run.filter(|_| !for_another),
+            started: self.started.get(id).copied().filter(|_| !for_another),
+            ended: wall,
+            cause: fact.cause.unwrap_or(Cause::Exit),
+            certainty: fact.certainty.unwrap_or(Certainty::Guess),
+            code: fact.code,
+            signal: fact.signal,
+            ran_ms: fact.ran_ms,
+            evidence: fact.evidence.clone(),
+            last_lines: vec![],
+            changed_before: changes.filter(|change| wall.since(change.at) < BEFORE).rev().cloned().collect(),
+            then: fact.then.clone(),
+        })
+    }
+}
+
+/// A core event as news.
+impl From<Event> for News {
+    fn from(event: Event) -> Self {
+        Self::Core(event)
+    }
+}

@@ -1,0 +1,115 @@
+//! From a service's plan to what the guardian executes.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use crate::core::event::Hook;
+use crate::model::names::{InstanceId, Run};
+use crate::model::plan::ServicePlan;
+use crate::model::service::{Cause, SpawnStage};
+use crate::model::units::millis;
+use crate::os::spawn::{Limits, Session, SpawnFailure, SpawnSpec};
+
+/// Variables of everup's own that would mislead a child.
+const OWN: [&str; 7] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MAINPID"];
+
+/// everup's environment as children inherit it.
+pub(super) type Inherited = BTreeMap<OsString, OsString>;
+
+/// Takes everup's environment, without what is about everup itself.
+pub(super) fn inherited() -> Inherited {
+    std::env::vars_os().filter(|(name, _)| !OWN.iter().any(|own| name == own)).collect()
+}
+
+/// What a child is told beside its service's own environment.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) instance: InstanceId,
+    pub(super) label: String,
+    pub(super) run: Run,
+    pub(super) notify: Option<String>,
+    /// `run` without a terminal: Python is to write its lines as they come.
+    pub(super) unbuffered: bool,
+    pub(super) hook: Option<(Hook, Option<Cause>)>,
+}
+
+/// The specification of the service's own program.
+///
+/// # Errors
+/// With the stage when program, user or group cannot be found.
+pub(super) fn program(plan: &ServicePlan, inherited: &Inherited, told: &Told) -> Result<SpawnSpec, SpawnFailure> {
+    let slots = plan.slots(told.instance.index);
+    let argv: Vec<String> = plan.command.iter().map(|word| word.render(slots)).collect();
+    let mut spec = command(plan, inherited, told, &argv)?;
+    spec.limits =
+        Limits { open_files: plan.limits.open_files, core: plan.limits.core, processes: plan.limits.processes };
+    Ok(spec)
+}
+
+/// The specification of a command beside the service (hook, exec probe): same folder, user and environment.
+///
+/// # Errors
+/// As [`program`].
+pub(super) fn command(
+    plan: &ServicePlan,
+    inherited: &Inherited,
+    told: &Told,
+    argv: &[String],
+) -> Result<SpawnSpec, SpawnFailure> {
+    let environment = environment(plan, inherited, told);
+    let path = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
+    let name = argv.first().map(String::as_str).unwrap_or_default();
+    let program = crate::os::program::find(OsStr::new(name), path, &plan.cwd)
+        .map_err(|errno| SpawnFailure { stage: SpawnStage::Program, errno })?;
+    let credentials = crate::os::users::resolve(plan.user.as_deref(), plan.group.as_deref())
+        .map_err(|error| SpawnFailure { stage: SpawnStage::User, errno: error.errno() })?;
+    let mut spec = SpawnSpec::new(&program, argv, environment, Path::new(&plan.cwd))?;
+    spec.session = Session::New;
+    spec.credentials = credentials;
+    spec.umask = plan.umask;
+    spec.nice = plan.nice;
+    Ok(spec)
+}
+
+fn environment(plan: &ServicePlan, inherited: &Inherited, told: &Told) -> Inherited {
+    let slots = plan.slots(told.instance.index);
+    let mut all = inherited.clone();
+    let mut put = |name: &str, value: String| all.insert(name.into(), value.into());
+    if told.unbuffered && !inherited.contains_key(OsStr::new("PYTHONUNBUFFERED")) {
+        put("PYTHONUNBUFFERED", "1".to_owned());
+    }
+    if let Some(port) = slots.port {
+        put("PORT", port.to_string());
+    }
+    for (name, value) in &plan.env {
+        put(name, value.render(slots));
+    }
+    put("EVERUP_SERVICE", plan.name.to_string());
+    put("EVERUP_INSTANCE", told.label.clone());
+    put("EVERUP_RUN", told.run.to_string());
+    if let Some(socket) = &told.notify {
+        put("NOTIFY_SOCKET", socket.clone());
+        if let Some(watchdog) = plan.watchdog {
+            put("WATCHDOG_USEC", millis(watchdog).saturating_mul(1_000).to_string());
+        }
+    }
+    if let Some((hook, cause)) = told.hook {
+        put("EVERUP_HOOK", hook_name(hook).to_owned());
+        if let Some(cause) = cause {
+            put("EVERUP_CAUSE", cause.to_string());
+        }
+    }
+    all
+}
+
+/// A hook's key in the file.
+pub(super) fn hook_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::BeforeStart => "before_start",
+        Hook::AfterReady => "after_ready",
+        Hook::AfterEnd => "after_end",
+        Hook::Stop => "stop.command",
+    }
+}

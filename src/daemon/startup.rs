@@ -1,0 +1,281 @@
+//! Opens everything the engine works with, in an order that leaves nothing behind when a step fails.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::client::registry::{self, Registered};
+use crate::core::supervisor::{Seeds, Supervisor};
+use crate::daemon::engine::Engine;
+use crate::daemon::news::INBOX;
+use crate::daemon::notices::Notices;
+use crate::daemon::processes::Processes;
+use crate::daemon::publish::Publisher;
+use crate::daemon::state::{Keeper, State};
+use crate::daemon::terminal::Terminal;
+use crate::daemon::usage::Usages;
+use crate::daemon::{Launch, Mode, StartError, journal, spawn};
+use crate::guardian::protocol::Capabilities;
+use crate::handle::Handle;
+use crate::history::record::Recorder;
+use crate::logs::pump::Pump;
+use crate::model::names::Pid;
+use crate::model::plan::Plan;
+use crate::model::status::{OwnUsage, Status, Warning};
+use crate::model::units::Timestamp;
+use crate::os::lock::StateLock;
+use crate::os::{clock, socket};
+use crate::server;
+
+/// Requests that may wait for the loop; the caller after that is told to try again.
+const REQUESTS: usize = 256;
+/// In a container everything must have ended before the runtime loses patience (Kubernetes: 30 s).
+const CONTAINER_BUDGET: Duration = Duration::from_secs(25);
+/// How long the doors may take to deliver their last answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// What lets people in, and keeps a second everup out.
+#[derive(Debug)]
+pub(super) struct Doors {
+    pub(super) started_at: Timestamp,
+    servers: Vec<JoinHandle<()>>,
+    socket: PathBuf,
+    listed: Option<Registered>,
+    _lock: StateLock,
+}
+
+impl Doors {
+    /// Lets the last answers out, then takes the socket and the listing away.
+    pub(super) async fn close(&mut self) {
+        for server in self.servers.drain(..) {
+            // One that does not end is ended with the process.
+            let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+        }
+        // It may be gone already.
+        let _ = std::fs::remove_file(&self.socket);
+        self.listed = None;
+    }
+}
+
+/// The file as it was when it was applied, to notice that it is another now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct FileMark(Option<(PathBuf, Option<(u64, std::time::SystemTime)>)>);
+
+impl FileMark {
+    pub(super) fn of(path: &Path) -> Self {
+        Self(Some((path.to_owned(), stamp(path))))
+    }
+
+    pub(super) fn has_changed(&self) -> bool {
+        self.0.as_ref().is_some_and(|(path, before)| stamp(path) != *before)
+    }
+}
+
+fn stamp(path: &Path) -> Option<(u64, std::time::SystemTime)> {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.len(), about.modified().ok()?))
+}
+
+/// Opens state folder, lock, logs, history and doors, and makes the engine.
+pub(super) async fn open(launch: Launch) -> Result<Engine, StartError> {
+    let Launch { plan, mode, link, start, surroundings } = launch;
+    let failed = |what: String| move |source| StartError::System { what, source };
+    let dir = plan.state_dir.clone();
+    crate::os::dirs::prepare(&dir).map_err(|error| StartError::Refused(error.to_string()))?;
+    let lock = StateLock::take(&dir).map_err(|error| match error.holder() {
+        Some(pid) => StartError::Running { pid: pid.to_string() },
+        None => StartError::Refused(error.to_string()),
+    })?;
+    journal::begin(&dir, false);
+    // Without it the inherited limit holds; what does not fit is told where it happens.
+    let _ = crate::os::limits::raise_open_files();
+    let pump = Pump::start(dir.join("logs")).map_err(failed("start the log pump".to_owned()))?;
+    let recorder = Recorder::open(&dir);
+    let keeper = Keeper::start(dir.clone()).map_err(failed("start the state keeper".to_owned()))?;
+    let link = crate::os::readiness::readable(link).map_err(failed("listen to the guardian".to_owned()))?;
+    let plan = Arc::new(plan);
+    let started = clock::now();
+    let seeds = seeds(&dir, &recorder, started.moment.0 ^ u64::from(std::process::id()));
+    let core = Supervisor::new(plan.clone(), seeds, &start);
+    let publisher = Publisher::new(recorder, Arc::new(first_status(&plan, started.wall)));
+    let (inbox, news) = mpsc::channel(INBOX);
+    let (asking, requests) = mpsc::channel(REQUESTS);
+    let (stopping, stop_seen) = watch::channel(false);
+    let handle = Handle {
+        snapshot: publisher.status.subscribe(),
+        sampled: publisher.sampled.subscribe(),
+        requests: asking,
+        events: publisher.events.clone(),
+        logs: crate::logs::read::Reader::new(dir.join("logs")),
+        log_progress: pump.progress(),
+        history: publisher.recorder.reader(),
+        clock: clock::now,
+    };
+    let socket_path = plan.socket_path();
+    let mut servers = vec![open_unix(&plan, &socket_path, &handle, &stop_seen)?];
+    if let Some(server) = open_tcp(&plan, &handle, &stop_seen)? {
+        servers.push(server);
+    }
+    let entry = registry::Entry {
+        project: plan.project.clone(),
+        config: plan.file.clone(),
+        state_dir: dir.clone(),
+        socket: socket_path.clone(),
+        pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
+    };
+    let mut warnings = vec![];
+    let listed = registry::register(&entry)
+        .map_err(|error| warnings.push(Warning { code: "not_listed".to_owned(), message: error.to_string() }))
+        .ok();
+    let terminal = match &mode {
+        Mode::Run { terminal } => Some(Terminal::open(*terminal).map_err(failed("take over the terminal".to_owned()))?),
+        Mode::Up { .. } => None,
+    };
+    let file = plan.file.as_deref().map(FileMark::of).unwrap_or_default();
+    Ok(Engine {
+        core,
+        mode,
+        surroundings,
+        now: started,
+        capabilities: None,
+        processes: Processes::new(link),
+        inherited: Rc::new(spawn::inherited()),
+        faults: pump.faults(),
+        pump,
+        publisher,
+        usages: Usages::new(),
+        oom: crate::os::oom::Watch::new(),
+        notices: Notices::default(),
+        terminal,
+        keeper,
+        state_dirty: None,
+        tasks: std::collections::BTreeMap::new(),
+        replies: std::collections::HashMap::new(),
+        last_request: 0,
+        inbox,
+        news,
+        requests,
+        handle,
+        doors: Doors { started_at: started.wall, servers, socket: socket_path, listed, _lock: lock },
+        stopping,
+        warnings,
+        file,
+        exit_code: None,
+        stop_signals: 0,
+    })
+}
+
+impl Engine {
+    /// The guardian said what it can do here.
+    pub(super) fn welcome(&mut self, capabilities: Capabilities) {
+        if let Err(reason) = &capabilities.cgroup {
+            self.warnings.push(Warning {
+                code: "no_cgroup".to_owned(),
+                message: format!("process trees are followed by descent, not by control groups: {reason}"),
+            });
+        }
+        self.capabilities = Some(capabilities);
+    }
+
+    /// What must survive everup's own death.
+    pub(super) fn state(&self, clean: bool) -> State {
+        let mut state = State::new(self.capabilities.as_ref().map(|capabilities| capabilities.guardian));
+        state.clean = clean;
+        for (id, run) in self.core.runs() {
+            state.instances.entry(id.to_string()).or_default().run = *run;
+        }
+        for (id, _, pid) in self.core.live() {
+            state.instances.entry(id.to_string()).or_default().pid = Some(pid);
+        }
+        for (id, held) in self.core.holds(clean) {
+            state.instances.entry(id.to_string()).or_default().held = Some(held);
+        }
+        state
+    }
+}
+
+fn seeds(dir: &Path, recorder: &Recorder, dice: u64) -> Seeds {
+    let before = State::read(dir);
+    let mut runs = recorder.last_runs().clone();
+    let mut held = std::collections::BTreeMap::new();
+    for (id, kept) in before.by_instance() {
+        let run = runs.entry(id.clone()).or_default();
+        *run = (*run).max(kept.run);
+        if let Some(hold) = &kept.held {
+            held.insert(id, hold.clone());
+        }
+    }
+    // As PID 1 everup is a container's init.
+    let in_container = std::os::unix::process::parent_id() == 1;
+    Seeds { runs, held, dice, shutdown_budget: in_container.then_some(CONTAINER_BUDGET) }
+}
+
+fn first_status(plan: &Plan, started_at: Timestamp) -> Status {
+    Status {
+        v: 1,
+        project: plan.project.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: Pid(0),
+        engine_pid: Pid(i32::try_from(std::process::id()).unwrap_or(i32::MAX)),
+        started_at,
+        config: plan.file.as_ref().map(|path| path.display().to_string()),
+        own: OwnUsage::default(),
+        warnings: vec![],
+        services: vec![],
+    }
+}
+
+fn open_unix(
+    plan: &Plan,
+    path: &Path,
+    handle: &Handle,
+    stop_seen: &watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, StartError> {
+    let listener = socket::listen_unix(path, plan.control.mode)
+        .map_err(|source| StartError::System { what: format!("open the control socket {}", path.display()), source })?;
+    let (users, groups) = crate::os::users::numbers(&plan.control.users, &plan.control.groups)
+        .map_err(|error| StartError::Refused(error.to_string()))?;
+    let options = server::UnixOptions { users, groups };
+    let serving = server::serve_unix(handle.clone(), listener, options, stop_seen.clone());
+    Ok(tokio::task::spawn_local(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the control socket is closed");
+        }
+    }))
+}
+
+fn open_tcp(
+    plan: &Plan,
+    handle: &Handle,
+    stop_seen: &watch::Receiver<bool>,
+) -> Result<Option<JoinHandle<()>>, StartError> {
+    let Some(address) = plan.web.listen else { return Ok(None) };
+    let token = match &plan.web.token_file {
+        Some(path) => Some(read_token(path)?),
+        None => None,
+    };
+    let listener = TcpListener::bind(address)
+        .map_err(|source| StartError::System { what: format!("listen on web.listen {address}"), source })?;
+    let options = server::TcpOptions { token };
+    let serving = server::serve_tcp(handle.clone(), listener, options, stop_seen.clone());
+    Ok(Some(tokio::task::spawn_local(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the TCP door is closed");
+        }
+    })))
+}
+
+fn read_token(path: &Path) -> Result<String, StartError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| StartError::System { what: format!("read web.token_file {}", path.display()), source })?;
+    let token = text.trim().to_owned();
+    if token.is_empty() {
+        return Err(StartError::Refused(format!("use web.token_file {}: it is empty", path.display())));
+    }
+    Ok(token)
+}

@@ -1,0 +1,100 @@
+//! What the process trees use, read when someone looks and every few seconds.
+
+use std::collections::BTreeMap;
+
+use crate::daemon::engine::Engine;
+use crate::guardian::protocol::Token;
+use crate::model::names::{InstanceId, Pid};
+use crate::model::status::{OwnUsage, Status, Warning};
+use crate::os::clock;
+use crate::os::usage::{Sampler, Usage};
+
+/// The latest reading of each tree.
+#[derive(Debug)]
+pub(super) struct Usages {
+    sampler: Sampler,
+    read: BTreeMap<InstanceId, (Pid, Usage)>,
+    own: OwnUsage,
+}
+
+impl Usages {
+    pub(super) fn new() -> Self {
+        Self { sampler: Sampler::new(), read: BTreeMap::new(), own: OwnUsage::default() }
+    }
+
+    pub(super) fn forget(&mut self, token: Token) {
+        self.sampler.forget(token.0);
+    }
+}
+
+impl Engine {
+    /// Reads every tree once.
+    pub(super) fn sample(&mut self) {
+        self.now = clock::now();
+        self.usages.read.clear();
+        for (token, running) in self.processes.running() {
+            let Some(pid) = running.pid else { continue };
+            if let Some(usage) = self.usages.sampler.sample(token.0, pid, running.cgroup.as_deref()) {
+                self.usages.read.insert(running.instance, (pid, usage));
+            }
+        }
+        let own: Vec<Pid> = self.own_pids();
+        self.usages.own = self.usages.sampler.own(&own);
+        self.publish();
+        self.publisher.sampled.send_replace(self.now);
+    }
+
+    fn own_pids(&self) -> Vec<Pid> {
+        let guardian = self.capabilities.as_ref().map(|capabilities| capabilities.guardian);
+        guardian.into_iter().chain([own_pid()]).collect()
+    }
+
+    /// The status as of now, with the latest usage.
+    pub(super) fn status(&self) -> Status {
+        let plan = self.core.plan();
+        let mut services = self.core.statuses(self.now.moment);
+        for service in &mut services {
+            for instance in &mut service.instances {
+                let id = InstanceId { service: service.name.clone(), index: instance.index };
+                // A reading of a run that is over says nothing about this one.
+                let Some((_, usage)) = self.usages.read.get(&id).filter(|(pid, _)| Some(*pid) == instance.pid) else {
+                    continue;
+                };
+                instance.cpu_percent = usage.cpu_percent;
+                instance.memory_bytes = Some(usage.memory_bytes);
+                instance.processes = Some(usage.processes);
+                instance.open_fds = Some(usage.open_fds);
+            }
+        }
+        let guardian = self.capabilities.as_ref().map_or_else(own_pid, |capabilities| capabilities.guardian);
+        Status {
+            v: 1,
+            project: plan.project.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: guardian,
+            engine_pid: own_pid(),
+            started_at: self.doors.started_at,
+            config: plan.file.as_ref().map(|path| path.display().to_string()),
+            own: self.usages.own,
+            warnings: self.all_warnings(),
+            services,
+        }
+    }
+
+    fn all_warnings(&self) -> Vec<Warning> {
+        let mut all = self.warnings.clone();
+        let kept = self.publisher.recorder.trouble().or_else(|| self.keeper.trouble());
+        if let Some(message) = kept {
+            all.push(Warning { code: "not_persisted".to_owned(), message });
+        }
+        if self.file.has_changed() {
+            let message = "the file has changed since it was applied; everup up applies it".to_owned();
+            all.push(Warning { code: "drift".to_owned(), message });
+        }
+        all
+    }
+}
+
+fn own_pid() -> Pid {
+    Pid(i32::try_from(std::process::id()).unwrap_or(i32::MAX))
+}

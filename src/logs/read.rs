@@ -1,4 +1,0 @@
-//! Reads.
-/// Reads what children wrote.
-#[derive(Clone, Debug)]
-pub struct Reader;

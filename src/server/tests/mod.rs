@@ -1,0 +1,9 @@
+//! The doors, driven through real sockets with a made-up loop behind them.
+
+mod abuse;
+mod answers;
+pub(super) mod canned;
+mod client;
+mod streams;
+mod visitors;
+mod world;

@@ -1,0 +1,124 @@
+//! Start, crash, restart, stop.
+
+use crate::support::{Project, alive, free_port, get, kill, wait_for};
+
+const KILL: i32 = 9;
+
+#[test]
+fn a_killed_program_is_back_with_a_new_run() {
+    let project = Project::up("services:\n  web: {command: sleep 1000}\n");
+    project.wait_ready("web");
+    let pid = project.pid("web");
+    kill(&project, pid, KILL);
+    project.wait_service("web", "to have run 2", |web| web["instances"][0]["run"] == 2 && web["ready"] == true);
+    assert!(!alive(pid));
+    let web = project.instance("web", 0);
+    assert_eq!(web["restarts"], 1);
+    assert_eq!(web["last_end"]["signal"], "KILL");
+    assert_ne!(web["pid"], pid);
+}
+
+#[test]
+fn ready_means_that_health_answers() {
+    let port = free_port();
+    let project = Project::up(&format!(
+        "services:\n  web: {{command: '${{EVERUP}} demo-app --port ${{PORT}}', port: {port}, \
+         health: 'http://127.0.0.1:${{PORT}}/health'}}\n"
+    ));
+    project.wait_ready("web");
+    assert_eq!(get(port, "/health").expect("an answer").0, 200);
+    assert_eq!(project.service("web")["healthy"], true);
+    project.ok(&["stop", "web"]);
+    assert!(get(port, "/health").is_none());
+}
+
+#[test]
+fn what_is_needed_comes_first_and_goes_last() {
+    let project = Project::up(
+        "services:\n  app: {command: sleep 1000, needs: [db]}\n  db: {command: sleep 1000, needs: {setup: completed}}\n  \
+         setup: {type: task, command: 'true'}\n",
+    );
+    project.wait_ready("app");
+    let started: Vec<String> = project
+        .events()
+        .iter()
+        .filter(|event| event["event"] == "started")
+        .map(|event| event["service"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(started, ["setup", "db", "app"]);
+    let (db, app) = (project.pid("db"), project.pid("app"));
+    project.ok(&["down"]);
+    wait_for("everything to be gone", || !alive(db) && !alive(app));
+    let stopping: Vec<String> = project
+        .events()
+        .iter()
+        .filter(|event| event["event"] == "ended" && event["service"] != "setup")
+        .map(|event| event["service"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(stopping, ["app", "db"]);
+}
+
+#[test]
+fn a_program_that_is_not_there_fails_alone_and_says_what_is_missing() {
+    let project = Project::up(
+        "services:\n  ghost: {command: no-such-program-anywhere}\n  lost: {command: sleep 1000, cwd: gone}\n  \
+         web: {command: sleep 1000}\n",
+    );
+    project.wait_ready("web");
+    for (name, stage) in [("ghost", "program"), ("lost", "cwd")] {
+        project
+            .wait_service(name, "to have failed to start", |s| s["instances"][0]["last_end"]["cause"] == "spawn_error");
+        let why = project.why(name);
+        let evidence = why["evidence"][0].as_str().unwrap_or_default();
+        assert!(evidence.contains(stage) && evidence.contains("No such file"), "{evidence}");
+        assert_eq!(why["certainty"], "certain");
+    }
+}
+
+#[test]
+fn sigterm_ends_everup_in_order_with_code_0() {
+    let mut project = Project::up("services:\n  web: {command: sleep 1000}\n");
+    project.wait_ready("web");
+    let pid = project.pid("web");
+    let guardian = i32::try_from(project.supervisor().id()).expect("a pid");
+    assert_eq!(project.status()["pid"], guardian);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(guardian), nix::sys::signal::Signal::SIGTERM).expect("our child");
+    assert_eq!(project.wait_end(), Some(0));
+    assert!(!alive(pid));
+    assert!(!project.path(".everup/everup.sock").exists());
+}
+
+#[test]
+fn exit_with_ends_everup_with_the_programs_code() {
+    let mut project = Project::new(
+        "exit_with: job\nservices:\n  job: {command: 'sh -c \"sleep 0.3; exit 3\"', restart: never}\n  \
+         helper: {command: sleep 1000}\n",
+    );
+    project.start(&["up"]);
+    assert_eq!(project.wait_end(), Some(3));
+}
+
+#[test]
+fn run_ends_with_the_programs_own_code() {
+    let project = Project::new("services: {}\n");
+    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137)] {
+        let output = project.everup(&["run", "--restart", "never", "--", "sh", "-c", script]);
+        assert_eq!(output.status.code(), Some(code), "{script}: {}", crate::support::text(&output.stderr));
+    }
+    let output = project.everup(&["run", "--", "no-such-program-anywhere"]);
+    assert_eq!(output.status.code(), Some(127));
+    let output = project.everup(&["run", "--", "/etc/hostname"]);
+    assert_eq!(output.status.code(), Some(126));
+}
+
+#[test]
+fn run_passes_bytes_through_and_records_them() {
+    let project = Project::new("services: {}\n");
+    let script = "printf 'out\\001without newline'; printf 'err\\n' >&2; cat";
+    let output = project.command(&["run", "--name", "echo", "--restart", "never", "--", "sh", "-c", script]).output();
+    let output = output.expect("everup runs");
+    assert_eq!(output.stdout, b"out\x01without newline");
+    assert_eq!(output.stderr, b"err\n");
+    assert_eq!(project.read(".everup/echo/logs/echo.out.log"), "out\u{1}without newline");
+    assert_eq!(project.read(".everup/echo/logs/echo.err.log"), "err\n");
+}

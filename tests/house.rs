@@ -1,0 +1,148 @@
+//! The layering of ARCHITECTURE.md, held against the `use crate::…` lines of `src`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may use whom. A room may always use itself.
+const ROOMS: [(&str, &[&str]); 13] = [
+    ("model", &[]),
+    ("core", &["model"]),
+    ("config", &["model"]),
+    ("os", &["model"]),
+    ("probe", &["model", "os", "logs"]),
+    ("logs", &["model", "os"]),
+    ("history", &["model", "os"]),
+    ("handle", &["model", "logs", "history"]),
+    ("server", &["model", "handle", "os", "logs", "history"]),
+    ("client", &["model", "os"]),
+    ("guardian", &["model", "os"]),
+    (
+        "daemon",
+        &["model", "core", "config", "os", "probe", "logs", "history", "handle", "server", "guardian", "client"],
+    ),
+    ("cli", &["model", "config", "os", "client", "handle", "logs", "history", "daemon", "guardian"]),
+];
+
+/// What the core must not touch: it has no clock, no I/O and no luck of its own.
+const BANNED_IN_CORE: [&str; 11] = [
+    "tokio",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "Instant",
+    "SystemTime",
+    "rand::",
+    "tracing",
+    "HashMap",
+    "panic!(",
+];
+
+#[test]
+fn every_room_uses_only_the_rooms_it_may() {
+    let allowed: BTreeMap<&str, &[&str]> = ROOMS.into_iter().collect();
+    let mut wrong = vec![];
+    for (file, text) in sources() {
+        let room = room_of(&file);
+        let Some(may) = allowed.get(room.as_str()) else {
+            assert!(["lib", "main"].contains(&room.as_str()), "{} is in no known room", file.display());
+            continue;
+        };
+        for (number, line) in code(&text) {
+            for used in crate_paths(line) {
+                if used != room && allowed.contains_key(used.as_str()) && !may.contains(&used.as_str()) {
+                    wrong.push(format!("{}:{number}: {room} uses {used}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "walls broken:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_core_has_no_clock_no_io_and_no_luck() {
+    let mut wrong = vec![];
+    for (file, text) in sources().into_iter().filter(|(file, _)| room_of(file) == "core") {
+        for (number, line) in code(&text) {
+            for word in BANNED_IN_CORE.iter().filter(|word| line.contains(**word)) {
+                wrong.push(format!("{}:{number}: {word}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "the core reaches outside:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_code_lives_in_os_alone() {
+    let wrong: Vec<String> = sources()
+        .into_iter()
+        .filter(|(file, _)| room_of(file) != "os")
+        .flat_map(|(file, text)| {
+            code(&text)
+                .filter(|(_, line)| {
+                    line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("(unsafe_code")
+                })
+                .map(|(number, _)| format!("{}:{number}", file.display()))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(wrong.is_empty(), "unsafe outside os:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn there_is_no_drawer_for_odds_and_ends() {
+    for (file, _) in sources() {
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        assert!(!["utils", "util", "helpers", "common", "misc"].contains(&stem), "{}", file.display());
+    }
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = vec![];
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 50, "the sources were not found");
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test(&path) {
+            let text = fs::read_to_string(&path).expect("a readable file");
+            found.push((path, text));
+        }
+    }
+}
+
+/// Tests may use more than the code they test.
+fn is_test(file: &Path) -> bool {
+    file.components().any(|part| part.as_os_str() == "tests") || file.file_stem().is_some_and(|stem| stem == "tests")
+}
+
+/// The first folder (or file) below `src`.
+fn room_of(file: &Path) -> String {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let inside = file.strip_prefix(src).expect("a file of src");
+    let first = inside.components().next().expect("a file name");
+    let name = first.as_os_str().to_str().expect("a UTF-8 name");
+    name.trim_end_matches(".rs").to_owned()
+}
+
+/// Lines of code with their numbers: comments left out, and the tests of a file, which may use more.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(number, line)| (number + 1, line))
+}
+
+/// The rooms named by `crate::…` paths in a line.
+fn crate_paths(line: &str) -> Vec<String> {
+    line.match_indices("crate::")
+        .map(|(at, word)| line[at + word.len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+        .collect()
+}

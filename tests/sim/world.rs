@@ -1,0 +1,470 @@
+//! One seeded world: the core, a fake kernel, and people who ask for things at bad moments.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use everup::core::action::Action;
+use everup::core::event::{Event, Notice, RequestId};
+use everup::core::supervisor::{Seeds, Supervisor};
+use everup::model::command::{Caller, Command, Target};
+use everup::model::names::{InstanceId, ServiceName};
+use everup::model::plan::{Plan, Until};
+use everup::model::service::{Cause, Desired, State};
+use everup::model::signal::Signal;
+use everup::model::status::ServiceStatus;
+use everup::model::units::{Moment, Now, Timestamp};
+
+use crate::dice::Dice;
+use crate::invariants::{Checked, Step, Violation, Watch, ensure};
+use crate::kernel::Kernel;
+use crate::plans;
+
+/// How a world is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Keep a readable trace.
+    pub(crate) trace: bool,
+    /// Let the wall clock jump about: nothing may depend on it.
+    pub(crate) wall_jumps: bool,
+    /// Keep every action, to compare runs.
+    pub(crate) keep: bool,
+}
+
+/// What a run of a world leaves behind.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) steps: u64,
+    pub(crate) trace: VecDeque<String>,
+    pub(crate) actions: String,
+    pub(crate) violation: Option<Violation>,
+}
+
+const LAST_LINES: usize = 60;
+
+struct World {
+    dice: Dice,
+    wall: Dice,
+    options: Options,
+    now: u64,
+    core: Supervisor,
+    kernel: Kernel,
+    watch: Watch,
+    statuses: Vec<ServiceStatus>,
+    requests: u64,
+    waiting: Vec<RequestId>,
+    next_person: u64,
+    last: Vec<Event>,
+    report: Report,
+    /// Whether `statuses` are as of the latest step.
+    fresh: bool,
+}
+
+/// Runs the world of `seed` through chaos, calm and shutdown.
+pub(crate) fn run(seed: u64, options: Options) -> Report {
+    let mut dice = Dice::new(seed);
+    let plan = plans::project(&mut dice);
+    let shutdown_budget = dice.percent(30).then(|| Duration::from_millis(dice.between(1_000, 30_000)));
+    let now = dice.between(0, 1_000_000);
+    let seeds = Seeds { dice: seed, shutdown_budget, ..Seeds::default() };
+    let only: Vec<ServiceName> = if dice.percent(10) { vec![plan.services[0].name.clone()] } else { vec![] };
+    let core = Supervisor::new(plan, seeds, &only);
+    let statuses = core.statuses(Moment(now));
+    let watch = Watch::new(core.plan(), shutdown_budget);
+    let mut world = World {
+        dice,
+        wall: Dice::new(seed ^ 0xABCD),
+        options,
+        now,
+        core,
+        kernel: Kernel::default(),
+        watch,
+        statuses,
+        requests: 0,
+        waiting: vec![],
+        next_person: now,
+        last: vec![],
+        report: Report::default(),
+        fresh: true,
+    };
+    world.report.violation = world.live().err();
+    world.report
+}
+
+impl World {
+    fn live(&mut self) -> Checked {
+        self.step(vec![Event::Tick], 0)?;
+        let chaos = self.dice.between(15, 90);
+        for _ in 0..chaos {
+            if self.watch.exited() {
+                return self.after_the_end();
+            }
+            self.turn()?;
+        }
+        let (dice, now) = (&mut self.dice, self.now);
+        self.kernel.calm_down(dice, now);
+        if !self.watch.shutting_down {
+            self.everything_wanted_becomes_ready()?;
+        }
+        self.everything_ends()
+    }
+
+    /// Goes on to whatever comes next: news, a deadline, a person; sometimes too late.
+    fn turn(&mut self) -> Checked {
+        let deadline = self.core.next_deadline().map(|deadline| deadline.at.0);
+        let person = if self.kernel.calm { None } else { Some(self.next_person) };
+        let next = [self.kernel.next_at(), deadline, person].into_iter().flatten().min();
+        let Some(next) = next else { return self.step(vec![Event::Tick], 0) };
+        let next = next.max(self.now);
+        let delay = match self.dice.between(0, 99) {
+            _ if self.kernel.calm => 0,
+            0..=1 => self.dice.between(250, 40_000),
+            2..=3 => self.dice.between(250, 900),
+            4..=20 => self.dice.between(0, 20),
+            _ => 0,
+        };
+        self.now = next + delay;
+        let late = deadline.map_or(0, |at| self.now.saturating_sub(at));
+        let mut events = self.kernel.run_until(&mut self.dice, self.now);
+        if person.is_some_and(|at| at <= self.now) {
+            events.extend(self.person_asks());
+            let pause = if self.dice.percent(40) { self.dice.between(0, 50) } else { self.dice.between(0, 6_000) };
+            self.next_person = self.now + pause;
+        }
+        // The shell gathers what has arrived, or takes it one by one.
+        if events.is_empty() {
+            events.push(Event::Tick);
+        }
+        if delay >= 250 || self.dice.percent(50) {
+            return self.step(events, late);
+        }
+        let mut late = late;
+        for event in events {
+            self.step(vec![event], late)?;
+            late = 0;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, events: Vec<Event>, late: u64) -> Checked {
+        let wall = if self.options.wall_jumps { self.wall.between(0, 1 << 40) } else { self.now };
+        let now = Now { moment: Moment(self.now), wall: Timestamp(i64::try_from(wall).unwrap_or_default()) };
+        self.stale_news_changes_nothing(&events, now)?;
+        if self.options.trace {
+            self.trace_events(&events, late);
+        }
+        self.last.clone_from(&events);
+        let actions = self.core.steps(events, now);
+        self.report.steps += 1;
+        if self.options.keep {
+            let _ = writeln!(self.report.actions, "{} {actions:?}", self.now);
+        }
+        if self.options.trace {
+            for action in &actions {
+                self.trace(format!("           -> {}", brief(action)));
+            }
+        }
+        // Where nothing was decided nothing has changed; a look now and then makes sure.
+        let quiet = |action: &Action| matches!(action, Action::Ask { .. });
+        let routine = |event: &Event| matches!(event, Event::Tick | Event::Notified { .. } | Event::Probed { .. });
+        if actions.iter().all(quiet) && self.last.iter().all(routine) && self.report.steps % 8 != 0 {
+            self.watch.glance(&Step {
+                now: self.now,
+                late,
+                events: &self.last,
+                actions: &actions,
+                before: &[],
+                after: &self.statuses,
+                core: &self.core,
+                kernel: &self.kernel,
+            })?;
+            for action in actions {
+                self.perform(action);
+            }
+            self.fresh = false;
+            return Ok(());
+        }
+        self.fresh = true;
+        let after = self.core.statuses(now.moment);
+        let before = std::mem::replace(&mut self.statuses, after);
+        self.watch.check(&Step {
+            now: self.now,
+            late,
+            events: &self.last,
+            actions: &actions,
+            before: &before,
+            after: &self.statuses,
+            core: &self.core,
+            kernel: &self.kernel,
+        })?;
+        for action in actions {
+            self.perform(action);
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, action: Action) {
+        let (dice, now) = (&mut self.dice, self.now);
+        match action {
+            Action::Spawn { instance, run, plan } => self.kernel.spawn(dice, now, instance, run, plan),
+            Action::Signal { instance, run, signal, scope } => {
+                self.kernel.signal(dice, now, &(instance, run), signal, scope);
+            }
+            Action::EndTree { instance, run } => self.kernel.end_tree(dice, now, &(instance, run)),
+            Action::Ask { instance, run, role, seq, plan } => {
+                let probes = plan.health.probes();
+                if let Some((_, probe)) = probes.into_iter().find(|(known, _)| *known == role) {
+                    self.kernel.ask(dice, now, &(instance, run), role, seq, probe);
+                }
+            }
+            Action::Dismiss { instance, run } => self.kernel.dismiss(dice, &(instance, run)),
+            Action::RunHook { instance, run, hook, .. } => self.kernel.run_hook(dice, now, &(instance, run), hook),
+            Action::Answer { id, .. } => self.waiting.retain(|other| *other != id),
+            Action::Record(_) | Action::Exit { .. } => {}
+        }
+    }
+
+    /// S3: news of a run that is over changes nothing at all.
+    fn stale_news_changes_nothing(&mut self, events: &[Event], now: Now) -> Checked {
+        let [event] = events else { return Ok(()) };
+        let Some((id, run)) = event.run() else { return Ok(()) };
+        if self.core.runs().get(id).is_none_or(|latest| *latest == run) {
+            return Ok(());
+        }
+        let (mut told, mut untold) = (self.core.clone(), self.core.clone());
+        let same = told.steps([event.clone()], now) == untold.steps([Event::Tick], now)
+            && told.statuses(now.moment) == untold.statuses(now.moment)
+            && told.next_deadline() == untold.next_deadline();
+        ensure(same, "S3 stale news changes nothing", || format!("{event:?}"))
+    }
+
+    fn person_asks(&mut self) -> Vec<Event> {
+        if self.dice.percent(5) && !self.waiting.is_empty() {
+            let id = *self.dice.pick(&self.waiting);
+            self.waiting.retain(|other| *other != id);
+            return vec![Event::Abandoned { id }];
+        }
+        if self.dice.percent(3) {
+            return self.an_extension();
+        }
+        let Some(command) = self.command() else { return vec![] };
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        let wait = self.dice.percent(60).then(|| Duration::from_millis(self.dice.between(0, 30_000)));
+        self.waiting.push(id);
+        vec![Event::Asked { id, command, wait, by: Caller("uid 1000".into()) }]
+    }
+
+    fn an_extension(&mut self) -> Vec<Event> {
+        let lives: Vec<_> = self.core.live().map(|(id, run, _)| (id.clone(), run)).collect();
+        if lives.is_empty() {
+            return vec![];
+        }
+        let (instance, run) = self.dice.pick(&lives).clone();
+        let notice = Notice::Extend(Duration::from_millis(self.dice.between(0, 10_000)));
+        vec![Event::Notified { instance, run, notice }]
+    }
+
+    fn command(&mut self) -> Option<Command> {
+        let plan = self.core.plan().clone();
+        let targets = self.targets(&plan);
+        Some(match self.dice.between(0, 99) {
+            0..=24 => Command::Start(targets),
+            25..=46 => Command::Stop(targets),
+            47..=64 => Command::Restart { targets, now: self.dice.percent(30) },
+            65..=74 => Command::Scale {
+                service: targets.first()?.service.clone(),
+                instances: u32::try_from(self.dice.between(0, 4)).unwrap_or(1),
+            },
+            75..=79 => Command::Signal { targets, signal: *self.dice.pick(&[Signal::HUP, Signal::KILL, Signal::TERM]) },
+            80..=95 => {
+                let start = if self.dice.percent(20) {
+                    plan.services.first().map(|service| service.name.clone()).into_iter().collect()
+                } else {
+                    vec![]
+                };
+                let dry_run = self.dice.percent(30);
+                let plan = if self.dice.percent(20) { plan } else { plans::edited(&mut self.dice, &plan) };
+                let start = start.into_iter().filter(|name| plan.service(name).is_some()).collect();
+                Command::Apply { plan, start, dry_run }
+            }
+            96 => Command::Interrupt { delivered: self.dice.percent(50) },
+            97 => Command::Down { force: self.dice.percent(30) },
+            _ => Command::Stop(plan.services.iter().map(|service| Target::all(service.name.clone())).collect()),
+        })
+    }
+
+    fn targets(&mut self, plan: &Plan) -> Vec<Target> {
+        let mut targets = vec![];
+        for _ in 0..self.dice.between(1, 2) {
+            let Some(service) = (!plan.services.is_empty()).then(|| self.dice.pick(&plan.services)) else { break };
+            let index = self.dice.percent(25).then(|| u32::try_from(self.dice.between(1, 3)).unwrap_or(1));
+            targets.push(Target { service: service.name.clone(), index });
+        }
+        if self.dice.percent(2) {
+            targets.extend(ServiceName::new("nobody").ok().map(Target::all));
+        }
+        targets
+    }
+
+    /// S11 (and S10, S12): in a calm world everything wanted becomes ready, everything unwanted is gone.
+    fn everything_wanted_becomes_ready(&mut self) -> Checked {
+        let limit = self.now + 30 * 60_000;
+        let mut steps = 0;
+        loop {
+            if !self.fresh {
+                self.statuses = self.core.statuses(Moment(self.now));
+            }
+            let unsettled = self.unsettled();
+            if unsettled.is_none() || self.watch.exited() || self.watch.shutting_down {
+                return Ok(());
+            }
+            steps += 1;
+            ensure(self.now < limit && steps < 4_000, "S11 what is wanted becomes ready", || {
+                format!("{} after {steps} calm steps", unsettled.unwrap_or_default())
+            })?;
+            let idle = self.core.next_deadline().is_none() && self.kernel.next_at().is_none();
+            ensure(!idle, "S11 no wake-up is lost", || self.unsettled().unwrap_or_default())?;
+            self.turn()?;
+        }
+    }
+
+    /// Whoever is not where it should end up, if anybody.
+    fn unsettled(&self) -> Option<String> {
+        for service in &self.statuses {
+            for i in &service.instances {
+                let settled = match (i.desired, i.state) {
+                    (Desired::Down, State::Stopped | State::Exited | State::Failed) => true,
+                    (Desired::Up, State::Failed) => {
+                        i.cause != Some(Cause::Dependency) || self.is_blocked(&service.name, true)
+                    }
+                    (Desired::Up, State::Exited) => true,
+                    (Desired::Up, State::Running) => i.ready,
+                    (Desired::Up, State::Waiting) => self.is_blocked(&service.name, false),
+                    _ => false,
+                };
+                if !settled {
+                    return Some(format!("{} is {} ({:?})", i.name, i.state, i.reason));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether something that `name` needs is there for nobody.
+    fn is_blocked(&self, name: &ServiceName, required: bool) -> bool {
+        let Some(plan) = self.core.plan().service(name) else { return false };
+        plan.needs.iter().filter(|(_, need)| need.required || !required).any(|(needed, need)| {
+            let Some(service) = self.statuses.iter().find(|service| &service.name == needed) else { return false };
+            service.instances.is_empty()
+                || service.instances.iter().any(|i| match i.state {
+                    State::Stopped | State::Failed => true,
+                    State::Exited => !i.ready,
+                    State::Waiting => self.is_blocked(needed, false),
+                    State::Running => need.until == Until::Completed,
+                    State::Starting | State::Reloading | State::Stopping | State::Backoff => false,
+                })
+        })
+    }
+
+    /// After Down everything ends, in bounded time, and everup ends once.
+    fn everything_ends(&mut self) -> Checked {
+        if !self.watch.exited() {
+            self.requests += 1;
+            let (id, by) = (RequestId(self.requests), Caller("uid 0".into()));
+            let wait = Some(Duration::from_secs(3_600));
+            self.step(vec![Event::Asked { id, command: Command::Down { force: false }, wait, by }], 0)?;
+        }
+        let limit = self.now + 15 * 60_000;
+        let mut steps = 0;
+        while !self.watch.exited() {
+            steps += 1;
+            ensure(self.now < limit && steps < 4_000, "S10 after down everything ends", || {
+                format!("{} alive", self.kernel.any_alive())
+            })?;
+            self.turn()?;
+        }
+        self.after_the_end()
+    }
+
+    /// Late news and late askers do not wake the dead.
+    fn after_the_end(&mut self) -> Checked {
+        self.requests += 1;
+        let (id, by) = (RequestId(self.requests), Caller("uid 0".into()));
+        let start = Command::Start(self.targets(&self.core.plan().clone()));
+        self.step(vec![Event::Asked { id, command: start, wait: None, by }], 0)?;
+        for _ in 0..5 {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    fn trace_events(&mut self, events: &[Event], late: u64) {
+        let late = if late > 0 { format!(" ({late} ms late)") } else { String::new() };
+        for event in events {
+            self.trace(format!("{:>10} {}{late}", self.now, brief_event(event)));
+        }
+    }
+
+    fn trace(&mut self, line: String) {
+        if self.report.trace.len() >= LAST_LINES {
+            self.report.trace.pop_front();
+        }
+        self.report.trace.push_back(line);
+    }
+}
+
+fn life(instance: &InstanceId, run: everup::model::names::Run) -> String {
+    format!("{instance}#{run}")
+}
+
+fn brief_event(event: &Event) -> String {
+    match event {
+        Event::Asked { id, command, wait, .. } => match command {
+            Command::Apply { plan, start, dry_run } => {
+                let names: Vec<String> = plan.services.iter().map(|s| format!("{}x{}", s.name, s.instances)).collect();
+                format!("{id:?} Apply dry={dry_run} start={start:?} {names:?} wait={wait:?}")
+            }
+            _ => format!("{id:?} {command:?} wait={wait:?}"),
+        },
+        Event::Spawned { instance, run, pid } => format!("Spawned {} pid {pid}", life(instance, *run)),
+        Event::Ended { instance, run, end, traces } => {
+            format!("Ended {} {end:?} empty={}", life(instance, *run), traces.tree_empty)
+        }
+        Event::TreeGone { instance, run } => format!("TreeGone {}", life(instance, *run)),
+        Event::Probed { instance, run, role, seq, verdict, .. } => {
+            format!("Probed {} {role:?} {seq} {verdict:?}", life(instance, *run))
+        }
+        Event::Notified { instance, run, notice } => format!("Notified {} {notice:?}", life(instance, *run)),
+        Event::HookEnded { instance, run, hook, result } => {
+            format!("HookEnded {} {hook:?} {result:?}", life(instance, *run))
+        }
+        Event::Abandoned { id } => format!("Abandoned {id:?}"),
+        Event::Tick => "Tick".to_owned(),
+    }
+}
+
+fn brief(action: &Action) -> String {
+    match action {
+        Action::Spawn { instance, run, .. } => format!("Spawn {}", life(instance, *run)),
+        Action::Ask { instance, run, role, seq, .. } => format!("Ask {} {role:?} {seq}", life(instance, *run)),
+        Action::RunHook { instance, run, hook, .. } => format!("RunHook {} {hook:?}", life(instance, *run)),
+        Action::Record(fact) => format!(
+            "{} {}/{} run {:?} cause {:?} {:?} {:?}",
+            fact.event,
+            fact.service.as_ref().map(ToString::to_string).unwrap_or_default(),
+            fact.index.unwrap_or_default(),
+            fact.run.map(|run| run.0),
+            fact.cause,
+            fact.message,
+            fact.then
+        ),
+        Action::Signal { instance, run, signal, scope } => {
+            format!("Signal {} {signal} {scope:?}", life(instance, *run))
+        }
+        Action::EndTree { instance, run } => format!("EndTree {}", life(instance, *run)),
+        Action::Dismiss { instance, run } => format!("Dismiss {}", life(instance, *run)),
+        Action::Answer { id, result } => format!("Answer {id:?} {result:?}"),
+        Action::Exit { code } => format!("Exit {code}"),
+    }
+}
