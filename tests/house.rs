@@ -1,5 +1,7 @@
 //! The layering of ARCHITECTURE.md, held against the `use crate::…` lines of `src`.
 
+#![expect(clippy::expect_used, reason = "a test stops at the first surprise")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

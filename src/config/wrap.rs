@@ -8,7 +8,8 @@ use crate::config::diagnose::{Diagnostics, Faults};
 use crate::config::document::{Entry, Node, Place, Scalar, Value};
 use crate::config::resolve;
 use crate::model::names::ServiceName;
-use crate::model::plan::{LimitThen, Plan, Policy};
+use crate::model::plan::{LimitThen, Plan, Policy, Rule, RuleThen};
+use crate::model::service::Cause;
 
 /// What `everup run` was asked for.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +66,9 @@ pub(super) fn wrap(options: &RunOptions, around: &Surroundings) -> Result<Plan, 
     for service in &mut plan.services {
         let service = Arc::make_mut(service);
         service.restart.limit.then = LimitThen::Exit;
+        // What cannot be executed ends `run` with the shell's own code (126, 127) instead of being tried again.
+        let ends = Rule { codes: vec![], signals: vec![], causes: vec![Cause::SpawnError], then: RuleThen::Exit };
+        service.restart.rules.push(ends);
         if options.restart.is_none() {
             service.restart.policy = Policy::OnFailure;
         }

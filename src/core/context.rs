@@ -29,7 +29,7 @@ impl Dice {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^= z >> 31;
-        // The top 53 bits fill a double exactly.
-        (z >> 11) as f64 / (1_u64 << 53) as f64
+        // 32 bits are plenty for jitter, and a double holds them exactly.
+        f64::from(u32::try_from(z >> 32).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
     }
 }

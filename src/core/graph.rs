@@ -7,8 +7,8 @@ use crate::model::names::ServiceName;
 use crate::model::plan::ServicePlan;
 
 /// `roots` and everything they need, directly or not, required or only waited for.
-pub(crate) fn with_needs<'a>(
-    plans: &BTreeMap<ServiceName, &'a Arc<ServicePlan>>,
+pub(crate) fn with_needs(
+    plans: &BTreeMap<ServiceName, &Arc<ServicePlan>>,
     roots: impl IntoIterator<Item = ServiceName>,
 ) -> BTreeSet<ServiceName> {
     let mut found = BTreeSet::new();

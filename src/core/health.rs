@@ -56,6 +56,17 @@ struct Flight {
     excused: bool,
 }
 
+/// An answer to a question.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer<'a> {
+    pub(crate) role: ProbeRole,
+    pub(crate) seq: u64,
+    pub(crate) verdict: &'a Verdict,
+    pub(crate) took_us: u64,
+    /// Whether the machine was short of CPU meanwhile.
+    pub(crate) busy: bool,
+}
+
 /// What an answer changes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Finding {
@@ -157,16 +168,8 @@ impl Health {
     }
 
     /// Takes an answer.
-    pub(crate) fn answered(
-        &mut self,
-        plan: &HealthPlan,
-        role: ProbeRole,
-        seq: u64,
-        verdict: &Verdict,
-        took_us: u64,
-        busy: bool,
-        now: Moment,
-    ) -> Finding {
+    pub(crate) fn answered(&mut self, plan: &HealthPlan, answer: &Answer<'_>, now: Moment) -> Finding {
+        let Answer { role, seq, verdict, took_us, busy } = *answer;
         let gated = self.gate.is_some();
         let main = self.tracks.iter().map(|track| track.role).max() == Some(role);
         let asked = |track: &&mut Track| track.role == role && track.in_flight.is_some_and(|flight| flight.seq == seq);
@@ -195,7 +198,7 @@ impl Health {
         };
         track.excuses = 0;
         track.streak = if (track.passes > 0) == ok && track.streak > 0 { track.streak + 1 } else { 1 };
-        let latency_ms = took_us as f64 / 1_000.0;
+        let latency_ms = Duration::from_micros(took_us).as_secs_f64() * 1_000.0;
         if main {
             self.last = Some(ProbeStatus { ok, latency_ms, streak: track.streak, message: message.clone() });
         }
@@ -227,9 +230,19 @@ impl Health {
         let waits = |role| probe_of(plan, role).is_some_and(|probe| probe.how == ProbeKind::Notify);
         match self.gate {
             Some(role) if waits(role) => Finding::GatePassed,
-            Some(_) => Finding::Nothing,
             None if waits(ProbeRole::Readiness) => Finding::Passing,
-            None => Finding::Nothing,
+            None if matches!(plan, HealthPlan::One(probe) if probe.how == ProbeKind::Notify) => Finding::Passing,
+            Some(_) | None => Finding::Nothing,
+        }
+    }
+
+    /// Nothing has been found so far: a line is listened for also where a run that is ready would not be asked again.
+    pub(crate) fn listen(&mut self, plan: &HealthPlan, now: Moment) {
+        for track in &mut self.tracks {
+            let listens = probe_of(plan, track.role).is_some_and(|probe| matches!(probe.how, ProbeKind::Log(_)));
+            if listens && track.next_at.is_none() {
+                track.next_at = Some(now.after(FIRST_ASK));
+            }
         }
     }
 
@@ -298,6 +311,10 @@ mod tests {
         }
     }
 
+    fn answer(role: ProbeRole, seq: u64, verdict: &Verdict, busy: bool) -> Answer<'_> {
+        Answer { role, seq, verdict, took_us: 100, busy }
+    }
+
     fn fail() -> Verdict {
         Verdict::Fail { message: "refused".into(), timed_out: false }
     }
@@ -316,7 +333,7 @@ mod tests {
             asked.push(at.0);
             let due = health.due(&plan, at);
             let [(role, seq)] = due[..] else { panic!("{due:?}") };
-            assert_eq!(health.answered(&plan, role, seq, &fail(), 100, false, at), Finding::Nothing);
+            assert_eq!(health.answered(&plan, &answer(role, seq, &fail(), false), at), Finding::Nothing);
         }
         assert_eq!(asked, [20, 40, 80, 160, 320, 640, 1_280, 2_280, 3_280]);
     }
@@ -330,10 +347,11 @@ mod tests {
         for verdict in [fail(), fail(), pass(), fail(), fail(), fail()] {
             let at = health.next_ask().unwrap();
             let (role, seq) = health.due(&plan, at)[0];
-            found.push(health.answered(&plan, role, seq, &verdict, 100, false, at));
+            found.push(health.answered(&plan, &answer(role, seq, &verdict, false), at));
         }
-        use Finding::{Failing, Failure, Passing};
-        assert_eq!(found, [Failure, Failure, Passing, Failure, Failure, Failing { failures: 3, doubtful: false }]);
+        let failing = Finding::Failing { failures: 3, doubtful: false };
+        let (failure, passing) = (Finding::Failure, Finding::Passing);
+        assert_eq!(found, [failure.clone(), failure.clone(), passing, failure.clone(), failure, failing]);
     }
 
     #[test]
@@ -346,8 +364,8 @@ mod tests {
         assert_eq!(health.next_ask(), Some(Moment(30_000)), "5 s timeout and 5 s more");
         let (again, second) = health.due(&plan, Moment(30_000))[0];
         assert_eq!(again, role);
-        assert_eq!(health.answered(&plan, role, seq, &fail(), 100, false, Moment(30_001)), Finding::Stale);
-        assert_eq!(health.answered(&plan, role, second, &fail(), 100, false, Moment(30_002)), Finding::Failure);
+        assert_eq!(health.answered(&plan, &answer(role, seq, &fail(), false), Moment(30_001)), Finding::Stale);
+        assert_eq!(health.answered(&plan, &answer(role, second, &fail(), false), Moment(30_002)), Finding::Failure);
     }
 
     #[test]
@@ -361,7 +379,7 @@ mod tests {
                 let at = health.next_ask().unwrap();
                 let (role, seq) = health.due(&plan, at)[0];
                 let verdict = Verdict::Fail { message: "no answer".into(), timed_out: true };
-                last = health.answered(&plan, role, seq, &verdict, 100, busy, at);
+                last = health.answered(&plan, &answer(role, seq, &verdict, busy), at);
             }
             assert_eq!(last, Finding::Failing { failures: 3, doubtful });
         }

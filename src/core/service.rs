@@ -48,7 +48,7 @@ pub(crate) enum Standing {
 
 impl Service {
     /// A service none of whose instances has started.
-    pub(crate) fn new(plan: Arc<ServicePlan>, runs: &BTreeMap<InstanceId, Run>) -> Self {
+    pub(crate) fn new(plan: &Arc<ServicePlan>, runs: &BTreeMap<InstanceId, Run>) -> Self {
         let mut service = Self {
             name: plan.name.clone(),
             instances: BTreeMap::new(),
@@ -155,8 +155,9 @@ impl Service {
     /// Restarts those of its instances whose turn has come. Returns whether anything moved.
     pub(crate) fn heal(&mut self, cx: &mut Context<'_>) -> bool {
         let now = cx.now.moment;
-        let mut turns = self.instances.values().filter(|instance| instance.has_its_turn(now)).map(|i| i.id.index);
-        let holder = turns.next();
+        let rolled = self.roll.as_ref().and_then(|roll| roll.current).map(|(index, _)| index);
+        let holder =
+            rolled.or_else(|| self.instances.values().find(|i| i.has_its_turn(now)).map(|instance| instance.id.index));
         let Some(sick) = self
             .instances
             .values_mut()
@@ -182,22 +183,26 @@ impl Service {
 
     /// Takes the next step of a restart of several instances. Returns whether anything moved.
     pub(crate) fn advance_roll(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = cx.now.moment;
         let Some(roll) = &mut self.roll else { return false };
         if let Some((index, left)) = roll.current {
-            let Some(instance) = self.instances.get(&index) else {
+            let Some(instance) = self.instances.get(&index).filter(|i| !i.retiring && i.desired == Desired::Up) else {
                 roll.current = None;
                 return true;
             };
+            if instance.run > left && instance.is_ready() {
+                roll.current = None;
+                return true;
+            }
             let over = matches!(instance.phase, Phase::Backoff { .. } | Phase::Failed | Phase::Exited { .. });
-            if instance.run > left && over && !instance.is_ready() {
+            if instance.run > left && (over || instance.took_too_long(now)) {
                 // The others stay as they are: going on would take the whole service down.
                 self.roll = None;
                 return true;
             }
-            if instance.retiring || instance.desired == Desired::Down || (instance.run > left && instance.is_ready()) {
-                roll.current = None;
-                return true;
-            }
+            return false;
+        }
+        if self.instances.values().any(|instance| instance.has_its_turn(now)) {
             return false;
         }
         let Some((index, left)) = roll.queue.pop_front() else {
@@ -222,8 +227,13 @@ impl Instance {
     /// may take.
     fn has_its_turn(&self, now: Moment) -> bool {
         let Some(sick) = self.healing.filter(|_| self.desired == Desired::Up && !self.is_over()) else { return false };
+        self.run <= sick || !self.took_too_long(now)
+    }
+
+    /// Whether the run has had the time that a start may take, and is not ready.
+    fn took_too_long(&self, now: Moment) -> bool {
         let limit = self.plan.health.probes().iter().map(|(_, probe)| probe.start_timeout).max().unwrap_or_default();
-        !self.live().is_some_and(|live| live.run > sick && now.since(live.since.moment) >= limit)
+        self.live().is_some_and(|live| !live.ready && now.since(live.since.moment) >= limit)
     }
 }
 

@@ -54,7 +54,7 @@ impl RunCommand for Runner {
         Box::pin(async move {
             let spec = match spawn::command(&self.plan, &self.inherited, &self.told, &argv) {
                 Ok(spec) => spec,
-                Err(failure) => return not_spawned(&failure),
+                Err(failure) => return not_spawned(failure),
             };
             // Three messages at most are ever sent to it.
             let (sender, mut news) = mpsc::channel(4);
@@ -81,7 +81,7 @@ impl RunCommand for Runner {
     }
 }
 
-fn not_spawned(failure: &SpawnFailure) -> CommandOutcome {
+fn not_spawned(failure: SpawnFailure) -> CommandOutcome {
     CommandOutcome { end: Some(End::NotSpawned { stage: failure.stage, errno: failure.errno }), output: String::new() }
 }
 

@@ -97,7 +97,7 @@ impl Engine {
                 biased;
                 heard = heard(&self.processes) => match heard {
                     Some(message) => events = self.hear_guardian(message),
-                    None => return self.without_guardian(),
+                    None => return without_guardian(),
                 },
                 Some(news) = self.news.recv() => {
                     self.now = clock::now();
@@ -248,7 +248,7 @@ impl Engine {
                 self.publisher.recorder.run(*record);
                 None
             }
-            News::Interrupted => self.interrupted(true),
+            News::Interrupted => Some(self.interrupted(true)),
         }
     }
 
@@ -265,12 +265,6 @@ impl Engine {
         });
         self.now = clock::now();
         self.publisher.fact(fact, self.now.wall);
-    }
-
-    fn without_guardian(&mut self) -> u8 {
-        tracing::error!("the guardian is gone: nothing can be supervised without it");
-        eprintln!("everup: the guardian process is gone, so everup ends");
-        1
     }
 
     async fn finish(&mut self) -> u8 {
@@ -301,6 +295,12 @@ impl Engine {
         let fresh = Arc::new(self.status());
         self.publisher.status.send_replace(fresh);
     }
+}
+
+fn without_guardian() -> u8 {
+    tracing::error!("the guardian is gone: nothing can be supervised without it");
+    eprintln!("everup: the guardian process is gone, so everup ends");
+    1
 }
 
 fn tell(teller: &mpsc::Sender<CommandNews>, news: CommandNews) -> Option<Event> {

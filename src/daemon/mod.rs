@@ -92,7 +92,7 @@ where
         Err(source) => return refuse(&StartError::System { what: "start the engine's loop".to_owned(), source }),
     };
     LocalSet::new().block_on(&runtime, async {
-        match startup::open(launch).await {
+        match startup::open(launch) {
             Ok(mut engine) => {
                 let shown = tokio::task::spawn_local(console(engine.handle()));
                 let code = engine.supervise().await;

@@ -75,11 +75,7 @@ fn belongs(sender: Pid, main: Pid, cgroup: Option<&std::path::Path>) -> bool {
     }
     match cgroup {
         Some(path) => crate::os::cgroup::procs(path).is_ok_and(|all| all.contains(&sender)),
-        None => {
-            let mut tree = vec![];
-            crate::os::tree::collect(main, &|_| false, &mut tree);
-            tree.iter().any(|process| process.pid == sender)
-        }
+        None => crate::os::tree::descendants(main, &|_| false).contains(&sender),
     }
 }
 

@@ -81,12 +81,11 @@ impl Engine {
                 }
             };
         }
-        use StdioSpec::{Inherit, Null, Pipe, Same};
         let stdio = match &plan.logs.to {
-            LogsTo::Streams => [Null, Pipe, Pipe],
-            LogsTo::Merged(_) => [Null, Pipe, Same],
-            LogsTo::Inherit => [Null, Inherit, Inherit],
-            LogsTo::None => [Null, Null, Null],
+            LogsTo::Streams => [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Pipe],
+            LogsTo::Merged(_) => [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Same],
+            LogsTo::Inherit => [StdioSpec::Null, StdioSpec::Inherit, StdioSpec::Inherit],
+            LogsTo::None => [StdioSpec::Null; 3],
         };
         self.processes.spawn(owner, label, spec, stdio, &[]);
         None

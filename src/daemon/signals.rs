@@ -16,7 +16,7 @@ impl Engine {
         let detached = matches!(self.mode, Mode::Up { detached: true });
         let origin = if from_terminal { "Ctrl-C" } else { "a signal" };
         match signal {
-            Signal::INT if running_one => self.interrupted(false),
+            Signal::INT if running_one => Some(self.interrupted(false)),
             Signal::INT | Signal::TERM => Some(self.stop_all(&format!("SIG{signal} ({origin})"))),
             Signal::HUP if detached => {
                 self.reconcile_by_signal();
@@ -33,12 +33,12 @@ impl Engine {
     }
 
     /// A person typed Ctrl-C in `run`; a second one kills.
-    pub(super) fn interrupted(&mut self, delivered: bool) -> Option<Event> {
+    pub(super) fn interrupted(&mut self, delivered: bool) -> Event {
         self.stop_signals += 1;
         if self.stop_signals > 1 {
-            return Some(self.ask_core(Command::Down { force: true }, "a second Ctrl-C"));
+            return self.ask_core(Command::Down { force: true }, "a second Ctrl-C");
         }
-        Some(self.ask_core(Command::Interrupt { delivered }, "Ctrl-C"))
+        self.ask_core(Command::Interrupt { delivered }, "Ctrl-C")
     }
 
     fn stop_all(&mut self, by: &str) -> Event {

@@ -82,7 +82,7 @@ fn stamp(path: &Path) -> Option<(u64, std::time::SystemTime)> {
 }
 
 /// Opens state folder, lock, logs, history and doors, and makes the engine.
-pub(super) async fn open(launch: Launch) -> Result<Engine, StartError> {
+pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
     let Launch { plan, mode, link, start, surroundings } = launch;
     let failed = |what: String| move |source| StartError::System { what, source };
     let dir = plan.state_dir.clone();

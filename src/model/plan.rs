@@ -268,6 +268,7 @@ pub enum RuleThen {
 
 /// The probes of a service.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one a service, behind an Arc")]
 pub enum HealthPlan {
     /// None: ready when it runs.
     #[default]

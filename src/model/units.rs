@@ -1,6 +1,6 @@
 //! Quantities: points in time, durations and sizes as people write them.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -125,7 +125,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if !total.is_finite() || total > 3_155_760_000.0 {
         return Err(format!("cannot take {text:?} as a duration: it is longer than a century"));
     }
-    Ok(Duration::from_micros((total * 1_000_000.0).round().abs() as u64))
+    Ok(Duration::from_micros(whole(total * 1_000_000.0)))
 }
 
 /// Writes a duration the way [`parse_duration`] reads it, in its largest whole units: `1h30m`, `250ms`.
@@ -138,7 +138,8 @@ pub fn format_duration(duration: Duration) -> String {
     let mut out = String::new();
     for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
         if rest >= size {
-            out.push_str(&format!("{}{unit}", rest / size));
+            // Writing into a text cannot fail.
+            let _ = write!(out, "{}{unit}", rest / size);
             rest %= size;
         }
     }
@@ -170,7 +171,13 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     if !bytes.is_finite() || bytes >= 9.0e18 {
         return Err(wrong());
     }
-    Ok(bytes.round() as u64)
+    Ok(whole(bytes))
+}
+
+/// The nearest whole number, of a value known to be finite, not negative and far below `u64::MAX`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded by the callers")]
+fn whole(value: f64) -> u64 {
+    value.round().abs() as u64
 }
 
 /// Writes a size the way [`parse_size`] reads it, exactly, in its largest whole unit: `10MiB`, `1000B`.

@@ -8,6 +8,7 @@ pub mod host;
 pub mod limits;
 pub mod lock;
 pub mod memory;
+mod message;
 pub mod notify;
 pub mod oom;
 pub mod pipe;

@@ -1,5 +1,5 @@
 //! Messages with descriptors over a pair of sockets: each arrives whole, in order, or not at all.
-#![expect(unsafe_code, reason = "descriptors that arrive in a message are new to this process")]
+#![expect(unsafe_code, reason = "a descriptor known by its number only")]
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -10,8 +10,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, getsockopt, sendmsg, setsockopt, socketpair, sockopt,
 };
 
-/// The most descriptors one message carries.
-pub const MAX_FDS: usize = 8;
+use crate::os::message::{self, Message};
 
 /// One message that arrived.
 #[derive(Debug)]
@@ -61,7 +60,7 @@ pub fn adopt(number: i32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Sends `bytes` and up to [`MAX_FDS`] descriptors as one message.
+/// Sends `bytes` and descriptors (at most 253) as one message.
 ///
 /// # Errors
 /// `WouldBlock` while the socket is full; `BrokenPipe` once the other side is gone (no signal is raised).
@@ -86,53 +85,8 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
 /// # Errors
 /// `WouldBlock` while there is none.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
-    // Aligned as control messages want it, with room for one header and the descriptors.
-    let mut control = [0_u64; 2 + MAX_FDS / 2];
-    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // SAFETY: all zero is a valid value of this plain C struct.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    // A peer that died with unread messages makes the first call say ECONNRESET, before what it has sent.
-    let mut resets = 0;
-    let length = loop {
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = size_of_val(&control) as _;
-        // SAFETY: every pointer in `message` leads to a live place of the given size.
-        let got =
-            unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) };
-        if let Ok(length) = usize::try_from(got) {
-            break length;
-        }
-        match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::Interrupted => {}
-            error if error.raw_os_error() == Some(libc::ECONNRESET) && resets < 3 => resets += 1,
-            error => return Err(error),
-        }
-    };
-    let truncated = message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
-    Ok(Received { length, fds: descriptors(&message), truncated })
-}
-
-/// The descriptors in a message just received, also in one that was cut off: left there, they would leak.
-fn descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
-    let mut fds = Vec::new();
-    // SAFETY: walks the control data that the kernel has just written, within its length.
-    unsafe {
-        let mut header = libc::CMSG_FIRSTHDR(message);
-        while let Some(control) = header.as_ref() {
-            if control.cmsg_level == libc::SOL_SOCKET && control.cmsg_type == libc::SCM_RIGHTS {
-                let bytes = (control.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
-                let data = libc::CMSG_DATA(control).cast::<i32>();
-                for index in 0..bytes / size_of::<i32>() {
-                    // The kernel has made these for us, and nobody else knows them.
-                    fds.push(OwnedFd::from_raw_fd(data.add(index).read_unaligned()));
-                }
-            }
-            header = libc::CMSG_NXTHDR(message, control);
-        }
-    }
-    fds
+    let Message { length, fds, truncated, .. } = message::receive(socket, buffer)?;
+    Ok(Received { length, fds, truncated })
 }
 
 #[cfg(test)]

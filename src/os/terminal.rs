@@ -1,7 +1,7 @@
 //! Terminals: pseudo-terminals for programs, raw mode for our own, and window sizes.
 #![expect(unsafe_code, reason = "window sizes and the other end of a pseudo-terminal come by ioctl")]
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::fcntl::{OFlag, open};
@@ -114,28 +114,6 @@ impl Drop for RawMode {
     }
 }
 
-/// The settings of our own terminal (stdin) as they were found.
-#[derive(Debug)]
-pub struct Settings(Termios);
-
-impl Settings {
-    /// As they are now; none when stdin is no terminal.
-    pub fn of_stdin() -> Option<Self> {
-        let stdin = io::stdin();
-        if is_terminal(stdin.as_fd()) { tcgetattr(&stdin).ok().map(Self) } else { None }
-    }
-
-    /// Puts them back if they have been changed and we are in the terminal's foreground.
-    pub fn restore(&self) {
-        let stdin = io::stdin();
-        let is_ours = tcgetpgrp(&stdin).is_ok_and(|foreground| foreground == getpgrp());
-        if is_ours && tcgetattr(&stdin).is_ok_and(|now| now != self.0) {
-            // A terminal that has gone needs no restoring.
-            let _ = tcsetattr(&stdin, SetArg::TCSANOW, &self.0);
-        }
-    }
-}
-
 fn set_mode(terminal: &OwnedFd, mode: &Termios) -> io::Result<()> {
     // From the background this would stop us, if the signal could come.
     let (mut stop, mut before) = (SigSet::empty(), SigSet::empty());
@@ -144,6 +122,33 @@ fn set_mode(terminal: &OwnedFd, mode: &Termios) -> io::Result<()> {
     let done = tcsetattr(terminal, SetArg::TCSANOW, mode);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
     Ok(done?)
+}
+
+/// The settings of our own terminal (stdin) as we found them.
+pub struct Settings(Termios);
+
+impl Settings {
+    /// As they are now; none when stdin is no terminal.
+    pub fn of_stdin() -> Option<Self> {
+        let stdin = io::stdin();
+        stdin.is_terminal().then(|| tcgetattr(&stdin).ok().map(Self)).flatten()
+    }
+
+    /// Puts them back if they have been changed and the terminal is still ours to change.
+    pub fn restore(&self) {
+        let stdin = io::stdin();
+        let is_ours = tcgetpgrp(&stdin).is_ok_and(|foreground| foreground == getpgrp());
+        if is_ours && tcgetattr(&stdin).is_ok_and(|now| now != self.0) {
+            // A terminal that has gone away needs no restoring.
+            let _ = tcsetattr(&stdin, SetArg::TCSADRAIN, &self.0);
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

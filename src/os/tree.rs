@@ -62,14 +62,6 @@ pub fn children(parent: Pid) -> Vec<Pid> {
     found
 }
 
-/// Appends `root` and all that hang on it, as far as they live and are not in `into` yet; what `skip` names is passed
-/// over with all below it.
-pub fn collect(root: Pid, skip: &dyn Fn(Pid) -> bool, into: &mut Vec<Process>) {
-    let known: BTreeSet<Process> = into.iter().copied().collect();
-    let living = descendants(root, skip).into_iter().filter_map(Process::find);
-    into.extend(living.filter(|process| !known.contains(process)));
-}
-
 /// `root` and all that hang on it, zombies included; what `skip` names is passed over with all below it.
 pub fn descendants(root: Pid, skip: &dyn Fn(Pid) -> bool) -> Vec<Pid> {
     let mut found = BTreeSet::new();

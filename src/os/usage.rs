@@ -107,11 +107,10 @@ enum Fds {
 
 impl Tree {
     fn descendants(&self, main: Pid) -> Vec<Pid> {
-        let mut living = Vec::new();
-        tree::collect(main, &|_| false, &mut living);
+        let living = tree::descendants(main, &|_| false);
         // A process that lost its parent still belongs here.
         let known = self.members.keys().copied();
-        let mut pids: Vec<Pid> = living.into_iter().map(|process| process.pid).chain(known).collect();
+        let mut pids: Vec<Pid> = living.into_iter().chain(known).collect();
         pids.sort_unstable();
         pids.dedup();
         pids

@@ -1,5 +1,11 @@
 //! The real binary, real processes. Tests wait for conditions with a deadline; no timing is asserted.
 
+#![expect(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise, and is a process of its own beside everup"
+)]
+
 mod support;
 
 mod life;

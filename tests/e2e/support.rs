@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long any condition may take. Generous: it bounds a failure, it is no measurement.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A project with its folder; everup is ended, with all it started, when this is dropped.
-pub struct Project {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Project {
+    pub(crate) folder: tempfile::TempDir,
     supervisor: Option<Child>,
 }
 
 impl Project {
     /// A folder with this `supervisor.yaml`.
-    pub fn new(yaml: &str) -> Self {
+    pub(crate) fn new(yaml: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let project = Self { folder, supervisor: None };
         project.write("supervisor.yaml", yaml);
@@ -29,14 +29,14 @@ impl Project {
     }
 
     /// As [`Project::new`], with `everup up` running in the foreground and answering.
-    pub fn up(yaml: &str) -> Self {
+    pub(crate) fn up(yaml: &str) -> Self {
         let mut project = Self::new(yaml);
         project.start(&["up"]);
         project
     }
 
     /// Starts everup in the foreground and waits until it answers.
-    pub fn start(&mut self, args: &[&str]) {
+    pub(crate) fn start(&mut self, args: &[&str]) {
         let stdout = fs::File::create(self.path("everup.stdout")).expect("a file for stdout");
         let stderr = fs::File::create(self.path("everup.stderr")).expect("a file for stderr");
         let child = self.command(args).stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
@@ -44,20 +44,20 @@ impl Project {
         wait_for("everup to answer", || self.everup(&["status", "--json"]).status.code() != Some(6));
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("a file can be written");
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
     /// The everup under test, in this folder.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_everup"));
         // The list of live projects of this test is its own.
         command
@@ -69,12 +69,12 @@ impl Project {
     }
 
     /// Runs an everup command to its end.
-    pub fn everup(&self, args: &[&str]) -> Output {
+    pub(crate) fn everup(&self, args: &[&str]) -> Output {
         self.command(args).stdin(Stdio::null()).output().expect("everup runs")
     }
 
     /// As [`Project::everup`], which must succeed. Returns what it printed.
-    pub fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.everup(args);
         assert!(
             output.status.success(),
@@ -87,25 +87,25 @@ impl Project {
         text(&output.stdout)
     }
 
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let output = self.everup(&["status", "--json"]);
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
     /// The status of one service.
-    pub fn service(&self, name: &str) -> Value {
+    pub(crate) fn service(&self, name: &str) -> Value {
         let status = self.status();
         let services = status["services"].as_array().cloned().unwrap_or_default();
         services.into_iter().find(|service| service["name"] == name).unwrap_or(Value::Null)
     }
 
     /// The status of one instance (by position).
-    pub fn instance(&self, name: &str, index: usize) -> Value {
+    pub(crate) fn instance(&self, name: &str, index: usize) -> Value {
         self.service(name)["instances"][index].clone()
     }
 
     /// The main process of a service's first instance, once it runs.
-    pub fn pid(&self, name: &str) -> i32 {
+    pub(crate) fn pid(&self, name: &str) -> i32 {
         let mut found = None;
         wait_for(&format!("{name} to have a process"), || {
             found = self.instance(name, 0)["pid"].as_i64();
@@ -114,11 +114,11 @@ impl Project {
         i32::try_from(found.expect("a pid")).expect("a pid fits")
     }
 
-    pub fn wait_ready(&self, name: &str) {
+    pub(crate) fn wait_ready(&self, name: &str) {
         self.wait_service(name, "to be ready", |service| service["ready"] == true && service["state"] == "running");
     }
 
-    pub fn wait_service(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) {
+    pub(crate) fn wait_service(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) {
         let mut last = Value::Null;
         wait_until(
             || {
@@ -130,25 +130,25 @@ impl Project {
     }
 
     /// The newest entry of `why`.
-    pub fn why(&self, name: &str) -> Value {
+    pub(crate) fn why(&self, name: &str) -> Value {
         let output = self.everup(&["why", name, "--json"]);
         let all: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
         all["entries"][0].clone()
     }
 
     /// Every event so far.
-    pub fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         let output = self.everup(&["events", "--json"]);
         text(&output.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// The process of `everup up`.
-    pub fn supervisor(&mut self) -> &mut Child {
+    pub(crate) fn supervisor(&mut self) -> &mut Child {
         self.supervisor.as_mut().expect("everup was started")
     }
 
     /// Waits until `everup up` has ended by itself and returns its exit code.
-    pub fn wait_end(&mut self) -> Option<i32> {
+    pub(crate) fn wait_end(&mut self) -> Option<i32> {
         let mut child = self.supervisor.take().expect("everup was started");
         let mut status = None;
         wait_for("everup to end", || {
@@ -176,7 +176,7 @@ impl Drop for Project {
 }
 
 /// Waits until `holds`, within [`PATIENCE`].
-pub fn wait_for(what: &str, holds: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, holds: impl FnMut() -> bool) {
     wait_until(holds, || what.to_owned());
 }
 
@@ -194,12 +194,12 @@ fn pause() {
     let _ = never.recv_timeout(Duration::from_millis(15));
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A port nobody listens on now, from below the range that the kernel gives out by itself.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = 12_000 + u16::try_from(std::process::id() % 150).expect("below 150") * 100;
@@ -212,7 +212,7 @@ pub fn free_port() -> u16 {
 }
 
 /// A GET: status and body; none while nobody answers.
-pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
+pub(crate) fn get(port: u16, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
@@ -224,7 +224,7 @@ pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
 }
 
 /// Whether the process exists (a zombie counts as gone).
-pub fn alive(pid: i32) -> bool {
+pub(crate) fn alive(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
         .and_then(|stat| stat.rsplit_once(") ").map(|(_, rest)| !rest.starts_with('Z')))
@@ -232,7 +232,7 @@ pub fn alive(pid: i32) -> bool {
 }
 
 /// Sends a signal to a process that is known to be one of the project's: its environment says so.
-pub fn kill(project: &Project, pid: i32, signal: i32) {
+pub(crate) fn kill(project: &Project, pid: i32, signal: i32) {
     assert!(pid > 1, "not a process to signal");
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     assert!(environment.windows(14).any(|part| part == b"EVERUP_SERVICE"), "{pid} is not a child of everup");
@@ -244,7 +244,7 @@ pub fn kill(project: &Project, pid: i32, signal: i32) {
 }
 
 /// A Python with the test apps' packages; made under `target/` on first use.
-pub fn python() -> &'static Path {
+pub(crate) fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -270,6 +270,6 @@ pub fn python() -> &'static Path {
 }
 
 /// A file of `tests/data`.
-pub fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }

@@ -7,7 +7,10 @@ mod dice;
 mod invariants;
 mod kernel;
 mod plans;
+mod promises;
 mod restarts;
+mod runs;
+mod views;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

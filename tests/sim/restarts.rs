@@ -49,7 +49,7 @@ impl Restarts {
         self.pending = None;
     }
 
-    pub(crate) fn check(&mut self, plan: &ServicePlan, fact: &Fact, now: u64, rose: bool) -> Checked {
+    pub(crate) fn check(&mut self, plan: &ServicePlan, fact: &Fact, now: u64, rose: u64) -> Checked {
         let restart = &plan.restart;
         if !self.first {
             self.first = true;
@@ -102,13 +102,13 @@ impl Restarts {
         }
     }
 
-    fn starts(&mut self, restart: &RestartPlan, now: u64, rose: bool, wished: bool) -> Checked {
+    fn starts(&mut self, restart: &RestartPlan, now: u64, rose: u64, wished: bool) -> Checked {
         (self.ready, self.unhealthy, self.good_since, self.proven) = (false, false, None, false);
         let Some((decided, slow)) = self.pending.take().filter(|_| !wished) else { return Ok(()) };
         self.when.push(now);
         if slow {
             let least = Duration::from_secs_f64(restart.slow_delay.as_secs_f64() * (1.0 - restart.jitter));
-            return ensure(rose || now + 1 >= decided + millis(least), "S14 slow means slow", || {
+            return ensure(rose >= decided || now + 1 >= decided + millis(least), "S14 slow means slow", || {
                 format!("decided at {decided}, started at {now}, at least {least:?} apart")
             });
         }

@@ -94,7 +94,7 @@ pub(crate) fn run(seed: u64, options: Options) -> Report {
 impl World {
     fn live(&mut self) -> Checked {
         self.step(vec![Event::Tick], 0)?;
-        let chaos = self.dice.between(15, 90);
+        let chaos = self.dice.between(10, 70);
         for _ in 0..chaos {
             if self.watch.exited() {
                 return self.after_the_end();
@@ -167,7 +167,7 @@ impl World {
         // Where nothing was decided nothing has changed; a look now and then makes sure.
         let quiet = |action: &Action| matches!(action, Action::Ask { .. });
         let routine = |event: &Event| matches!(event, Event::Tick | Event::Notified { .. } | Event::Probed { .. });
-        if actions.iter().all(quiet) && self.last.iter().all(routine) && self.report.steps % 8 != 0 {
+        if actions.iter().all(quiet) && self.last.iter().all(routine) && !self.report.steps.is_multiple_of(8) {
             self.watch.glance(&Step {
                 now: self.now,
                 late,
@@ -334,11 +334,12 @@ impl World {
         for service in &self.statuses {
             for i in &service.instances {
                 let settled = match (i.desired, i.state) {
-                    (Desired::Down, State::Stopped | State::Exited | State::Failed) => true,
+                    (Desired::Down, State::Stopped | State::Exited | State::Failed) | (Desired::Up, State::Exited) => {
+                        true
+                    }
                     (Desired::Up, State::Failed) => {
                         i.cause != Some(Cause::Dependency) || self.is_blocked(&service.name, true)
                     }
-                    (Desired::Up, State::Exited) => true,
                     (Desired::Up, State::Running) => i.ready,
                     (Desired::Up, State::Waiting) => self.is_blocked(&service.name, false),
                     _ => false,
@@ -372,7 +373,7 @@ impl World {
         if !self.watch.exited() {
             self.requests += 1;
             let (id, by) = (RequestId(self.requests), Caller("uid 0".into()));
-            let wait = Some(Duration::from_secs(3_600));
+            let wait = Some(Duration::from_hours(1));
             self.step(vec![Event::Asked { id, command: Command::Down { force: false }, wait, by }], 0)?;
         }
         let limit = self.now + 15 * 60_000;

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Config, context: &Context) -> Result<Exit, Failure> {
         plan.project.clone(),
         plan.services.iter().map(|service| (service.name.clone(), service.instances)),
     );
-    let service = args.service.as_ref().map(|text| one(&known, text)).transpose()?.map(|target| target.service);
+    let service = args.service.as_ref().map(|text| one(&known, Some(text))).transpose()?.map(|target| target.service);
     let yaml = config::show(&plan, service.as_ref());
     if context.out.json {
         let value: serde_json::Value = serde_saphyr::from_str(&yaml)

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Events, context: &Context) -> Result<Exit, Failure> {
 
 fn online(args: &Events, client: &Client, context: &Context) -> Result<(), Failure> {
     let service = match &args.service {
-        Some(text) => Some(selector(&one(&Known::of(&client.status()?), text)?)),
+        Some(text) => Some(selector(&one(&Known::of(&client.status()?), Some(text))?)),
         None => None,
     };
     let since = args.since.map(|since| match since {
@@ -74,8 +74,12 @@ fn online(args: &Events, client: &Client, context: &Context) -> Result<(), Failu
 }
 
 fn from_files(args: &Events, project: &Project, context: &Context) -> Result<(), Failure> {
-    let service =
-        args.service.as_ref().map(|text| one(&offline::known(project), text)).transpose()?.map(|target| target.service);
+    let service = args
+        .service
+        .as_ref()
+        .map(|text| one(&offline::known(project), Some(text)))
+        .transpose()?
+        .map(|target| target.service);
     let since = args.since.map(|since| match since {
         Since::Seq(number) => query::Since::Seq(number),
         time => query::Since::Time(time.time(context.now()).unwrap_or_default()),

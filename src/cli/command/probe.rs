@@ -28,7 +28,7 @@ pub(crate) struct Probe {
 /// Runs the probes and shows their answers.
 pub(crate) fn run(args: &Probe, context: &Context) -> Result<Exit, Failure> {
     let client = locate(context, Some(&args.service))?.connect()?;
-    let target = one(&Known::of(&client.status()?), &args.service)?;
+    let target = one(&Known::of(&client.status()?), Some(&args.service))?;
     let asked = selector(&target);
     let reports = {
         let _line = Asking::of(&args.service, context);

@@ -26,7 +26,7 @@ pub(crate) fn lines(outcome: &Outcome, dry_run: bool, surface: &Surface) -> Stri
         let message = if service.message.is_empty() { service.state.to_string() } else { service.message.clone() };
         let _ = writeln!(out, "{}  {message}{gap}", surface.paint.text(Tone::Strong, &service.name));
     }
-    if out.is_empty() && outcome.services.is_empty() {
+    if out.is_empty() && !outcome.changes.is_empty() {
         out.push_str("nothing to change\n");
     }
     out
@@ -80,6 +80,10 @@ mod tests {
             "web  restarted (env.LOG_LEVEL, command)\nnew  added\nweb  ready after 1.2s, nobody listened for 312ms\n"
         );
         assert!(lines(&outcome, true, &pipe).starts_with("web  would be restarted (env.LOG_LEVEL, command)\n"));
-        assert_eq!(lines(&Outcome::default(), false, &pipe), "nothing to change\n");
+        let service = ServiceName::new("web").unwrap();
+        let unchanged = PlanChange { service, what: PlanChangeKind::Unchanged, keys: vec![] };
+        let nothing = Outcome { changes: vec![unchanged], ..Outcome::default() };
+        assert_eq!(lines(&nothing, false, &pipe), "nothing to change\n");
+        assert_eq!(lines(&Outcome::default(), false, &pipe), "");
     }
 }

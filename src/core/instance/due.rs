@@ -24,7 +24,6 @@ impl Instance {
     /// The next moment at which this instance wants to act, with a word for why.
     pub(crate) fn deadline(&self) -> Option<(Moment, &'static str)> {
         match &self.phase {
-            Phase::Preparing { until, .. } => Some((*until, "hook limit")),
             Phase::Starting { live, ready_by } => {
                 earliest([(Some(*ready_by), "start timeout"), (live.health.next_ask(), "probe")])
             }
@@ -40,7 +39,7 @@ impl Instance {
                 Some(since) if !self.unkillable => Some((since.after(UNKILLABLE_AFTER), "unkillable")),
                 Some(_) => None,
             },
-            Phase::Cleaning { until, .. } => Some((*until, "hook limit")),
+            Phase::Preparing { until, .. } | Phase::Cleaning { until, .. } => Some((*until, "hook limit")),
             Phase::Backoff { until, .. } => Some((*until, "backoff")),
             Phase::Stopped | Phase::Waiting | Phase::Spawning { .. } | Phase::Exited { .. } | Phase::Failed => None,
         }

@@ -15,7 +15,7 @@ use crate::model::status::LastEnd;
 use crate::model::units::{Now, format_duration, millis};
 
 /// How long `before_start` and `after_end` may take.
-pub(crate) const HOOK_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const HOOK_LIMIT: Duration = Duration::from_mins(1);
 /// An end this soon after a person's Ctrl-C or signal is taken for the person's doing.
 const PERSON_COUNTS_FOR: Duration = Duration::from_secs(10);
 
@@ -157,36 +157,33 @@ impl Instance {
             None => self.decide(&explained, end, proven, cx),
         };
         self.note_end(run, end, &explained, since, then, cx);
-        match before {
-            Some(mut dying) => {
-                dying.main_ended = true;
-                dying.next = Some(next);
-                let asks = !tree_empty && dying.killing.is_none() && !dying.command_runs;
-                self.phase = Phase::Stopping(dying);
-                if asks {
-                    let signal = self.stop_signal(run, Scope::Tree);
-                    cx.out.push(signal);
-                }
+        if let Some(mut dying) = before {
+            dying.main_ended = true;
+            dying.next = Some(next);
+            let asks = !tree_empty && dying.killing.is_none() && !dying.command_runs;
+            self.phase = Phase::Stopping(dying);
+            if asks {
+                let signal = self.stop_signal(run, Scope::Tree);
+                cx.out.push(signal);
             }
-            None => {
-                // An unasked death takes the rest of its tree along at once.
-                self.phase = Phase::Stopping(Dying {
-                    run,
-                    pid: None,
-                    since,
-                    begun: now,
-                    asked,
-                    kill_at: now,
-                    killing: Some(now),
-                    main_ended: true,
-                    command_runs: false,
-                    proven,
-                    next: Some(next),
-                    grants: 0,
-                });
-                if !tree_empty {
-                    cx.out.push(Action::EndTree { instance: self.id.clone(), run });
-                }
+        } else {
+            // An unasked death takes the rest of its tree along at once.
+            self.phase = Phase::Stopping(Dying {
+                run,
+                pid: None,
+                since,
+                begun: now,
+                asked,
+                kill_at: now,
+                killing: Some(now),
+                main_ended: true,
+                command_runs: false,
+                proven,
+                next: Some(next),
+                grants: 0,
+            });
+            if !tree_empty {
+                cx.out.push(Action::EndTree { instance: self.id.clone(), run });
             }
         }
         if tree_empty {

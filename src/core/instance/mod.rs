@@ -27,7 +27,7 @@ use crate::model::units::{Moment, Now};
 
 /// The most restarts of one instance that are remembered for the last hour's count.
 const REMEMBERED_RESTARTS: usize = 10_000;
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// One copy of a service.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use crate::core::action::Action;
 use crate::core::cause::Explained;
 use crate::core::context::Context;
 use crate::core::event::{Hook, Notice};
-use crate::core::health::{Finding, gate_role, probe_of};
+use crate::core::health::{Answer, Finding, gate_role, probe_of};
 use crate::core::instance::{Instance, Phase};
 use crate::model::event::{EventWord, Fact};
 use crate::model::plan::{HealthPlan, Kind};
@@ -19,25 +19,18 @@ const MOST_EXTENSION: u32 = 10;
 
 impl Instance {
     /// A probe was answered.
-    pub(crate) fn probed(
-        &mut self,
-        role: ProbeRole,
-        seq: u64,
-        verdict: &Verdict,
-        took_us: u64,
-        busy: bool,
-        cx: &mut Context<'_>,
-    ) {
+    pub(crate) fn probed(&mut self, answer: &Answer<'_>, cx: &mut Context<'_>) {
+        let Answer { role, verdict, .. } = *answer;
         let plan = self.plan.clone();
         match &mut self.phase {
             Phase::Starting { live, .. } => {
-                let finding = live.health.answered(&plan.health, role, seq, verdict, took_us, busy, cx.now.moment);
+                let finding = live.health.answered(&plan.health, answer, cx.now.moment);
                 if finding == Finding::GatePassed {
                     self.opened(cx);
                 }
             }
             Phase::Running { live } => {
-                let finding = live.health.answered(&plan.health, role, seq, verdict, took_us, busy, cx.now.moment);
+                let finding = live.health.answered(&plan.health, answer, cx.now.moment);
                 if role == ProbeRole::Liveness && finding != Finding::Stale && matches!(verdict, Verdict::Pass { .. }) {
                     // It answers again: whoever waits for its turn to be restarted need not be.
                     self.waits_to_heal = None;
@@ -257,6 +250,9 @@ impl Instance {
             Phase::Running { live } => {
                 live.health = live.health.anew(&plan.health, cx.now.moment);
                 live.health.open(&plan.health, cx.now.moment, cx.dice);
+                if !live.ready {
+                    live.health.listen(&plan.health, cx.now.moment);
+                }
                 live.healthy = asks(ProbeRole::Liveness).then(|| live.healthy.unwrap_or(true));
                 if !asks(ProbeRole::Readiness) && plan.kind == Kind::Service {
                     self.become_ready(cx);

@@ -13,8 +13,8 @@ pub(crate) fn restart_plan() -> RestartPlan {
         max_delay: Duration::from_secs(30),
         jitter: 0.2,
         reset_after: Duration::from_secs(10),
-        limit: LimitPlan { count: 10, within: Duration::from_secs(300), then: LimitThen::Slow },
-        slow_delay: Duration::from_secs(60),
+        limit: LimitPlan { count: 10, within: Duration::from_mins(5), then: LimitThen::Slow },
+        slow_delay: Duration::from_mins(1),
         success_codes: vec![CodeRange(0, 0)],
         rules: vec![],
     }

@@ -129,7 +129,7 @@ impl Supervisor {
         now: Now,
         out: &mut Vec<Action>,
     ) -> Vec<InstanceId> {
-        let service = self.services.entry(new.name.clone()).or_insert_with(|| Service::new(new.clone(), &self.runs));
+        let service = self.services.entry(new.name.clone()).or_insert_with(|| Service::new(new, &self.runs));
         service.retiring = false;
         service.plan = new.clone();
         service.resize(new.instances, &self.runs);

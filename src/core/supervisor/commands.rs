@@ -9,6 +9,7 @@ use crate::core::event::RequestId;
 use crate::core::graph;
 use crate::core::instance::ending::{INTERRUPT, by_person};
 use crate::core::instance::{Instance, Phase, Signalled};
+use crate::core::service::Service;
 use crate::core::supervisor::Supervisor;
 use crate::core::supervisor::requests::{Goal, Tell};
 use crate::model::command::{Caller, Command, Denied, DeniedCode, Outcome, PlanChange, Target};
@@ -152,10 +153,9 @@ impl Supervisor {
             });
         }
         for name in &stopped {
-            if let Some(service) = self.services.get_mut(name) {
-                if service.wanted().all(|instance| instance.desired == Desired::Down) {
-                    service.roll = None;
-                }
+            let stopped = |service: &&mut Service| service.wanted().all(|instance| instance.desired == Desired::Down);
+            if let Some(service) = self.services.get_mut(name).filter(stopped) {
+                service.roll = None;
             }
         }
         // Those that a smaller scale has sent away already are waited for as well.

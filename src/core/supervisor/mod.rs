@@ -18,6 +18,7 @@ use crate::core::budget::Budget;
 use crate::core::context::{Context, Dice};
 use crate::core::event::{Event, RequestId};
 use crate::core::graph;
+use crate::core::health::Answer;
 use crate::core::instance::Instance;
 use crate::core::service::Service;
 use crate::core::supervisor::requests::Open;
@@ -80,7 +81,7 @@ impl Supervisor {
     /// all that are enabled. The first step starts them.
     pub fn new(plan: Arc<Plan>, seeds: Seeds, only: &[ServiceName]) -> Self {
         let mut supervisor = Self {
-            services: plan.services.iter().map(|s| (s.name.clone(), Service::new(s.clone(), &seeds.runs))).collect(),
+            services: plan.services.iter().map(|s| (s.name.clone(), Service::new(s, &seeds.runs))).collect(),
             plan,
             runs: seeds.runs,
             requests: BTreeMap::new(),
@@ -186,11 +187,9 @@ impl Supervisor {
 
     fn hear(&mut self, event: Event, now: Now, out: &mut Vec<Action>) {
         // News of a run that is over stops here, so no handler has to ask whose news it is.
-        if let Some((id, run)) = event.run() {
-            if self.instance(id).and_then(Instance::current_run) != Some(run) {
-                self.stale += 1;
-                return;
-            }
+        if event.run().is_some_and(|(id, run)| self.instance(id).and_then(Instance::current_run) != Some(run)) {
+            self.stale += 1;
+            return;
         }
         match event {
             Event::Asked { id, command, wait, by } => self.asked(id, command, wait, &by, now, out),
@@ -203,7 +202,8 @@ impl Supervisor {
             }
             Event::TreeGone { instance, .. } => self.with(&instance, now, out, Instance::tree_gone),
             Event::Probed { instance, role, seq, verdict, took_us, busy, .. } => {
-                self.with(&instance, now, out, |i, cx| i.probed(role, seq, &verdict, took_us, busy, cx));
+                let answer = Answer { role, seq, verdict: &verdict, took_us, busy };
+                self.with(&instance, now, out, |i, cx| i.probed(&answer, cx));
             }
             Event::Notified { instance, notice, .. } => self.with(&instance, now, out, |i, cx| i.notified(notice, cx)),
             Event::HookEnded { instance, hook, result, .. } => {

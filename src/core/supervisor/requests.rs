@@ -204,7 +204,11 @@ impl Supervisor {
 
     fn outcome(&self, open: &Open, done: bool, now: Now) -> Outcome {
         let waited = now.moment.since(open.asked_at);
-        let services = open.goals.iter().filter_map(|goal| self.outcome_of(goal, waited)).collect();
+        let services = if open.goals.contains(&Goal::AllGone) {
+            self.all_gone(done)
+        } else {
+            open.goals.iter().filter_map(|goal| self.outcome_of(goal, waited)).collect()
+        };
         Outcome { done, services, changes: open.changes.clone(), notes: open.notes.clone() }
     }
 
@@ -232,6 +236,17 @@ impl Supervisor {
             (Goal::Gone { .. }, Progress::Pending) => ("is being stopped".to_owned(), None),
         };
         Some(ServiceOutcome { name, state, message, gap_ms })
+    }
+
+    fn all_gone(&self, done: bool) -> Vec<ServiceOutcome> {
+        let message = if done { "stopped" } else { "is being stopped" };
+        let of = |service: &super::Service| ServiceOutcome {
+            name: service.name.to_string(),
+            state: service.state(),
+            message: message.to_owned(),
+            gap_ms: None,
+        };
+        self.services.values().map(of).collect()
     }
 }
 

@@ -141,9 +141,8 @@ impl Supervisor {
         let mut moved = false;
         for service in self.services.values_mut() {
             let mut cx = Self::context(&mut self.dice, &mut self.budget, now, out);
-            moved |= service.heal(&mut cx);
-            // At once to its next step, so that nothing is started beside an instance that is about to go.
-            while service.advance_roll(&mut cx) {
+            // At once to the next step, so that nothing is started beside an instance that is about to go.
+            while service.advance_roll(&mut cx) || service.heal(&mut cx) {
                 moved = true;
             }
         }

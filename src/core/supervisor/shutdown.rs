@@ -58,10 +58,9 @@ impl Supervisor {
         // What even SIGKILL does not end cannot keep everup from ending.
         if self.instances().all(|instance| instance.is_gone() || instance.unkillable) {
             let code = self.final_code();
-            if let Some(shutdown) = &mut self.shutdown {
-                if !std::mem::replace(&mut shutdown.exit_said, true) {
-                    out.push(Action::Exit { code });
-                }
+            if let Some(shutdown) = self.shutdown.as_mut().filter(|shutdown| !shutdown.exit_said) {
+                shutdown.exit_said = true;
+                out.push(Action::Exit { code });
             }
         }
         moved

@@ -95,7 +95,7 @@ impl World {
             events: events.clone(),
             logs: crate::logs::read::Reader::new(folder.path().join("logs")),
             log_progress,
-            history: crate::history::query::Reader::new(folder.path().to_owned()),
+            history: crate::history::query::Reader::new(folder.path()),
             clock: ways.clock,
         };
         let asked = Arc::new(Mutex::new(vec![]));
