@@ -35,8 +35,9 @@ pub(super) struct Orders {
     pub(super) join: Option<i32>,
     /// Where a failure is written down, for a parent that shares this memory …
     pub(super) report: *mut Report,
-    /// … and the pipe where it is told to one that does not. Execve and exit close it, after the memory is left.
-    pub(super) told: i32,
+    /// … or the pipe where it is told to one that does not. A parent that shares the memory must hear nothing but the
+    /// end of the pipe: execve and exit close it only after the memory is left.
+    pub(super) told: Option<i32>,
 }
 
 /// A failure.
@@ -102,9 +103,10 @@ pub(super) unsafe extern "C" fn run(orders: *const Orders) -> ! {
     if let Err(report) = carry_out(orders) {
         // SAFETY: the place is ours alone until we have left.
         unsafe { ptr::write_volatile(orders.report, report) };
-        let bytes = report.bytes();
-        // A parent that shares this memory does not need it, one that does not has no other way.
-        let _ = step!(EXEC, SYS_write, orders.told, bytes.as_ptr(), bytes.len());
+        if let Some(told) = orders.told {
+            let bytes = report.bytes();
+            let _ = step!(EXEC, SYS_write, told, bytes.as_ptr(), bytes.len());
+        }
     }
     loop {
         let _ = step!(EXEC, SYS_exit_group, 127);

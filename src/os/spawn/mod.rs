@@ -197,11 +197,11 @@ impl Spawner {
             reset: self.ignored,
             join: None,
             report: memory.report.get(),
-            told: tell.as_raw_fd(),
+            told: None,
         });
         let pid = {
             let _blocked = Blocked::all().map_err(|error| fork_failed(&error))?;
-            self.make(&mut memory, cgroup)?
+            self.make(&mut memory, &tell, cgroup)?
         };
         let workspace = Workspace::new(memory);
         Ok(Spawning { pid: Pid(pid), told: File::from(told), workspace, stacks: Rc::clone(&self.stacks) })
@@ -221,10 +221,18 @@ impl Spawner {
         kept.or_else(|| Stack::new().ok())
     }
 
-    fn make(&mut self, memory: &mut Memory, cgroup: Option<BorrowedFd<'_>>) -> Result<i32, SpawnFailure> {
+    fn make(
+        &mut self,
+        memory: &mut Memory,
+        tell: &OwnedFd,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> Result<i32, SpawnFailure> {
         let Memory { stack, orders: Some(orders), .. } = memory else {
             return Err(SpawnFailure { stage: SpawnStage::Fork, errno: libc::EINVAL });
         };
+        if stack.is_none() {
+            orders.told = Some(tell.as_raw_fd());
+        }
         if !self.plain {
             let made = match stack {
                 // SAFETY: the memory goes into a `Workspace`, which keeps it until the child has left; on an error
@@ -242,6 +250,7 @@ impl Spawner {
             }
         }
         *stack = None;
+        orders.told = Some(tell.as_raw_fd());
         let procs = match cgroup {
             Some(folder) => Some(
                 openat(folder, "cgroup.procs", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())

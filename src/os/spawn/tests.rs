@@ -163,13 +163,27 @@ fn a_child_can_have_a_terminal_of_its_own() {
 #[test]
 fn many_on_their_way_at_once_do_not_get_in_each_others_way() {
     let mut spawner = Spawner::new().unwrap();
-    let mut under_way: Vec<(Spawning, i32)> = (0..200)
-        .map(|number| (spawner.spawn(&shell(&format!("exit {}", number % 100)), &quiet(), None).unwrap(), number % 100))
-        .collect();
-    for (spawning, code) in &mut under_way {
-        spawning.wait().unwrap();
+    let spec = |number: i32| {
+        let mut spec = shell(&format!("exit {}", number % 100));
+        if number % 3 == 0 {
+            Rc::get_mut(&mut spec).unwrap().cwd = c"/no/such".to_owned();
+        }
+        spec
+    };
+    let mut under_way: Vec<(Spawning, i32)> =
+        (0..200).map(|number| (spawner.spawn(&spec(number), &quiet(), None).unwrap(), number)).collect();
+    for (spawning, number) in &mut under_way {
+        let failure = SpawnFailure { stage: SpawnStage::Cwd, errno: libc::ENOENT };
+        let (expected, code) = if *number % 3 == 0 { (Err(failure), 127) } else { (Ok(()), *number % 100) };
+        assert_eq!(spawning.wait(), expected, "{number}");
         let pid = nix::unistd::Pid::from_raw(spawning.pid.0);
-        assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, *code)));
+        assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, code)));
+        // Its stack may serve the next at once.
+        let again = start(&mut spawner, &spec(*number), &quiet());
+        match again {
+            Ok(pid) => assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, code))),
+            Err(told) => assert_eq!(Err(told), expected),
+        }
     }
     assert!(spawner.stacks.borrow().len() <= KEPT_STACKS);
 }
