@@ -36,6 +36,8 @@ use crate::os::oom::OomReading;
 
 /// Messages of the guardian's taken in one turn, so that people are heard in a storm, too.
 const A_TURN: usize = 512;
+/// How long after the start, or after another file was applied, its memory is given back.
+const SETTLED: Duration = Duration::from_secs(2);
 /// How long after a change the state file is written: changes come in bursts.
 const STATE_RESTS: Duration = Duration::from_millis(100);
 
@@ -61,6 +63,8 @@ pub(super) struct Engine {
     pub(super) terminal: Option<Terminal>,
     pub(super) keeper: Keeper,
     pub(super) state_dirty: Option<crate::model::units::Moment>,
+    /// When the memory that starting needed is given back.
+    pub(super) slim_at: Option<crate::model::units::Moment>,
     pub(super) tasks: BTreeMap<InstanceId, Vec<(Run, AbortHandle)>>,
     pub(super) replies: HashMap<RequestId, oneshot::Sender<Result<Outcome, Denied>>>,
     pub(super) last_request: u64,
@@ -85,6 +89,7 @@ impl Engine {
     /// Supervises until nothing is left to supervise. Returns everup's exit code.
     pub(super) async fn supervise(&mut self) -> u8 {
         self.advance(vec![Event::Tick]);
+        self.slim_later();
         let mut samples = tokio::time::interval(self.core.plan().sample_every);
         samples.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         samples.tick().await;
@@ -134,15 +139,23 @@ impl Engine {
             events = news;
         }
         self.publish();
+        if self.slim_at.is_some_and(|at| at <= self.now.moment) {
+            self.slim_at = None;
+            crate::os::memory::slim_down();
+        }
         if self.state_dirty.is_some_and(|at| at <= self.now.moment) {
             self.state_dirty = None;
             self.keeper.write(self.state(false));
         }
     }
 
+    pub(super) fn slim_later(&mut self) {
+        self.slim_at = Some(self.now.moment.after(SETTLED));
+    }
+
     fn until_next(&self) -> Duration {
         let core = self.core.next_deadline().map(|deadline| deadline.at);
-        let next = core.into_iter().chain(self.state_dirty).min();
+        let next = core.into_iter().chain(self.state_dirty).chain(self.slim_at).min();
         next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
     }
 
@@ -226,7 +239,7 @@ impl Engine {
     }
 
     fn attach(&mut self, instance: &InstanceId, run: Run, fds: Vec<std::os::fd::OwnedFd>) {
-        let Some(plan) = self.core.plan().service(&instance.service).cloned() else { return };
+        let Some(plan) = self.core.plan_of(&instance.service).cloned() else { return };
         let (stdout, stderr) = match &mut self.terminal {
             Some(terminal) => terminal.streams(fds, self.inbox.clone()),
             None => {
@@ -253,7 +266,7 @@ impl Engine {
     }
 
     fn take_fault(&mut self, fault: LogFault) {
-        let siblings = 1;
+        let siblings = self.core.siblings(&fault.instance.service);
         let mut fact = Fact::new(EventWord::LogLost);
         fact.service = Some(fault.instance.service.clone());
         fact.index = Some(fault.instance.index);

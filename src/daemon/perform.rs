@@ -99,16 +99,10 @@ impl Engine {
         plan: &ServicePlan,
         hook: Option<(Hook, Option<Cause>)>,
     ) -> Told {
-        let siblings = self.siblings(instance);
+        let siblings = self.core.siblings(&instance.service);
         let notify = if plan.wants_notify() && hook.is_none() { self.notify_name(instance) } else { None };
         let unbuffered = self.terminal.as_ref().is_some_and(|terminal| !terminal.is_terminal());
         Told { instance: instance.clone(), label: instance.label(siblings), run, notify, unbuffered, hook }
-    }
-
-    fn siblings(&self, instance: &InstanceId) -> u32 {
-        let status = self.publisher.status.borrow();
-        let service = status.services.iter().find(|service| service.name == instance.service);
-        service.map_or(1, |service| u32::try_from(service.instances.len()).unwrap_or(u32::MAX))
     }
 
     /// A runner for commands beside this run.

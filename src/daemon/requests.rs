@@ -100,6 +100,7 @@ impl Engine {
             return Err(conflict(message, Some("everup down, then everup up".to_owned())));
         }
         self.file = FileMark::of(&path);
+        self.slim_later();
         Ok(plan)
     }
 

@@ -154,6 +154,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         terminal,
         keeper,
         state_dirty: None,
+        slim_at: None,
         tasks: std::collections::BTreeMap::new(),
         replies: std::collections::HashMap::new(),
         last_request: 0,

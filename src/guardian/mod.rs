@@ -27,6 +27,9 @@ use crate::os::spawn::{SpawnFailure, Spawner};
 use crate::os::terminal::Settings;
 use crate::os::{clock, environment, limits, seqpacket, tree};
 
+/// A guardian has settled this long after its start, in milliseconds.
+const SETTLED_MS: u64 = 2_000;
+
 /// What `ps` and `top` show; the kernel would take it from `/proc/self/exe`.
 const NAME: &str = "everup";
 const ROLE_VARIABLE: &str = "EVERUP_ROLE";
@@ -122,6 +125,7 @@ fn work() -> Result<u8, GuardianError> {
         epoll,
         spawning: 0,
         burst: 0,
+        slim_at: Some(turn::now_ms() + SETTLED_MS),
         terminal,
         leaving: None,
     };

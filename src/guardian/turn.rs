@@ -48,6 +48,8 @@ pub(super) struct Guardian {
     pub(super) epoll: Epoll,
     /// How many processes are on their way to their program.
     pub(super) spawning: usize,
+    /// When what starting up needed is given back.
+    pub(super) slim_at: Option<u64>,
     /// How many have been since memory was last given back.
     pub(super) burst: usize,
     /// The settings of our terminal, should the engine die without putting them back.
@@ -86,7 +88,11 @@ impl Guardian {
         loop {
             if self.burst >= BURST && self.spawning == 0 {
                 self.burst = 0;
-                memory::give_back();
+                memory::slim_down();
+            }
+            if self.slim_at.is_some_and(|at| at <= now_ms()) {
+                self.slim_at = None;
+                memory::slim_down();
             }
             let wait = self.next_due().map(|due| due.saturating_sub(now_ms()));
             let timeout = wait.map_or(EpollTimeout::NONE, |ms| EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX));
@@ -372,10 +378,10 @@ impl Guardian {
         let glance = self.runs.has_lingering().then_some(now + GLANCE);
         // On the way out time matters more than idleness.
         let leaving = self.leaving.map(|leaving| leaving.until.min(now + 50));
-        [self.runs.next_due(), glance, leaving].into_iter().flatten().min()
+        [self.runs.next_due(), glance, leaving, self.slim_at].into_iter().flatten().min()
     }
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     clock::monotonic_us() / 1_000
 }

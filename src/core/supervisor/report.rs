@@ -1,12 +1,14 @@
 //! What status shows, and what must be written down to go on later.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::core::instance::{Instance, Phase};
 use crate::core::service::Service;
 use crate::core::supervisor::Supervisor;
 use crate::model::names::{InstanceId, Pid, Run, ServiceName};
-use crate::model::plan::{Kind, Policy};
+
+use crate::model::plan::{Kind, Policy, ServicePlan};
 use crate::model::service::{Desired, State};
 use crate::model::status::{Held, InstanceStatus, ServiceKind, ServiceStatus, Warning};
 use crate::model::units::{Moment, millis};
@@ -14,11 +16,20 @@ use crate::model::units::{Moment, millis};
 impl Supervisor {
     /// Every service in the file's order, those on their way out last; usage is left out.
     pub fn statuses(&self, now: Moment) -> Vec<ServiceStatus> {
-        let order =
-            |name: &ServiceName| self.plan.services.iter().position(|plan| &plan.name == name).unwrap_or(usize::MAX);
-        let mut services: Vec<&Service> = self.services.values().collect();
-        services.sort_by_key(|service| order(&service.name));
-        services.into_iter().map(|service| of_service(service, now)).collect()
+        let configured = self.plan.services.iter().filter_map(|plan| self.services.get(&plan.name));
+        let leaving = self.services.values().filter(|service| service.retiring);
+        configured.filter(|service| !service.retiring).chain(leaving).map(|service| of_service(service, now)).collect()
+    }
+
+    /// The plan in force for a service, also for one on its way out.
+    pub fn plan_of(&self, name: &ServiceName) -> Option<&Arc<ServicePlan>> {
+        self.services.get(name).map(|service| &service.plan)
+    }
+
+    /// How many instances of a service there are: decides their names.
+    pub fn siblings(&self, name: &ServiceName) -> u32 {
+        let service = self.services.get(name);
+        service.and_then(|service| service.instances.values().next()).map_or(1, |instance| instance.siblings)
     }
 
     /// The holds of persons, per instance; `lasting` only those that outlive `down` and `up` (`unless-stopped`).
