@@ -25,7 +25,7 @@ pub struct Usage {
 }
 
 /// Reads trees again and again, keeping `/proc/PID/stat` of their processes open: at most one descriptor a process and
-/// [`KEPT`] a tree, closed when the process is gone or the tree is forgotten.
+/// 256 a tree, closed when the process is gone or the tree is forgotten.
 #[derive(Debug)]
 pub struct Sampler {
     trees: BTreeMap<u64, Tree>,
