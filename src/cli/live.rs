@@ -120,7 +120,11 @@ pub(crate) fn waiting_for(status: &Status, targets: &[Target], goal: Goal) -> Op
             })
     };
     let late = |instance: &InstanceStatus| match goal {
-        Goal::Ready => instance.desired == Desired::Up && !instance.ready,
+        // What has ended by itself or was given up is waited for by nobody.
+        Goal::Ready => {
+            let over = matches!(instance.state, State::Exited | State::Failed);
+            instance.desired == Desired::Up && !instance.ready && !over
+        }
         Goal::Gone => instance.pid.is_some() || instance.state == State::Stopping,
     };
     let names: Vec<String> = status

@@ -6,12 +6,12 @@ use nix::unistd::AccessFlags;
 
 use crate::cli::Context;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::select::nearest;
 use crate::client::registry::{self, Entry};
 use crate::client::{Client, ClientError};
 use crate::config::diagnose::Diagnostics;
 use crate::config::{self, Surroundings};
 use crate::model::plan::Plan;
+use crate::model::selector::nearest;
 
 /// A project, live or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,7 +202,7 @@ fn by_name(name: &str, entries: Vec<Entry>) -> Result<Entry, Failure> {
     match of_that_name.len() {
         1 => Ok(of_that_name.remove(0)),
         0 => {
-            let near = nearest(name, &names);
+            let near = nearest(name, names.iter().map(String::as_str));
             let failure = Failure::new(Exit::NoSupervisor, format!("cannot find a live project named {name}"));
             Err(match (near.is_empty(), names.is_empty()) {
                 (false, _) => failure.hint(format!("did you mean {}?", near.join(" or "))),

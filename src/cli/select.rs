@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::cli::failure::{Exit, Failure};
 use crate::model::command::Target;
 use crate::model::names::{InstanceId, ServiceName};
+use crate::model::selector::{fits, nearest};
 use crate::model::status::Status;
 
 /// What can be selected: services with the numbers of their instances.
@@ -105,7 +106,7 @@ impl Known {
                 }
             },
         };
-        let matching: Vec<_> = self.services.iter().filter(|(name, _)| matches(pattern, name.as_str())).collect();
+        let matching: Vec<_> = self.services.iter().filter(|(name, _)| fits(pattern, name.as_str())).collect();
         if matching.is_empty() {
             return Err(self.unknown(pattern));
         }
@@ -135,7 +136,7 @@ impl Known {
         let names = self.names();
         let failure =
             Failure::new(Exit::NoSuchService, format!("cannot find service {pattern} in project {}", self.project));
-        let near = nearest(pattern, &names);
+        let near = nearest(pattern, names.iter().map(String::as_str));
         if names.is_empty() {
             failure.hint("the project has no services")
         } else if near.is_empty() {
@@ -148,49 +149,6 @@ impl Known {
     fn names(&self) -> Vec<String> {
         self.services.iter().map(|(name, _)| name.to_string()).collect()
     }
-}
-
-/// Whether `name` fits `pattern`, in which `*` stands for any text and `?` for one character.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut at, mut star, mut place) = (0, None, 0);
-    while place < name.len() {
-        match pattern.get(at) {
-            Some('*') => {
-                star = Some((at, place));
-                at += 1;
-            }
-            Some(c) if *c == '?' || *c == name[place] => {
-                at += 1;
-                place += 1;
-            }
-            _ => {
-                // Let the last star take one more character and try again.
-                let Some((star_at, taken)) = star else { return false };
-                star = Some((star_at, taken + 1));
-                at = star_at + 1;
-                place = taken + 1;
-            }
-        }
-    }
-    pattern[at..].iter().all(|c| *c == '*')
-}
-
-/// Up to three of `names` that look like `word`, the nearest first.
-pub(crate) fn nearest(word: &str, names: &[String]) -> Vec<String> {
-    let folded = word.to_lowercase();
-    let allowed = (folded.chars().count() / 3).max(1);
-    let mut near: Vec<(usize, &String)> = names
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(&folded, &name.to_lowercase()), name))
-        .filter(|(distance, name)| {
-            *distance <= allowed
-                || (folded.len() >= 3
-                    && (name.to_lowercase().starts_with(&folded) || folded.starts_with(&name.to_lowercase())))
-        })
-        .collect();
-    near.sort();
-    near.into_iter().take(3).map(|(_, name)| name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -251,19 +209,5 @@ mod tests {
         assert_eq!(texts(&known().select_or_all(&[], true, "stop").unwrap()), ["web", "web-admin", "db"]);
         let one = Known::named("app", [(ServiceName::new("app").unwrap(), 1)]);
         assert_eq!(texts(&one.select_or_all(&[], false, "stop").unwrap()), ["app"]);
-    }
-
-    #[test]
-    fn stars_match_any_text() {
-        for (pattern, name, expected) in [
-            ("*", "", true),
-            ("a*c", "abbc", true),
-            ("a*c", "abcb", false),
-            ("**b", "ab", true),
-            ("", "a", false),
-            ("a?", "a", false),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
     }
 }

@@ -23,6 +23,7 @@ use crate::daemon::usage::Usages;
 use crate::daemon::{Mode, startup};
 use crate::guardian::protocol::{Capabilities, FromGuardian, Token};
 use crate::handle::{Handle, Request};
+use crate::history::run::RunRecord;
 use crate::logs::pump::{Attach, LogFault, Pump};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::{EventWord, Fact};
@@ -40,6 +41,8 @@ const A_TURN: usize = 512;
 const SETTLED: Duration = Duration::from_secs(2);
 /// How long after a change the state file is written: changes come in bursts.
 const STATE_RESTS: Duration = Duration::from_millis(100);
+/// How long the records of the last runs are waited for at the end; each of them waits for its lines a little less.
+const RECORDS: Duration = Duration::from_secs(3);
 
 /// One message of the guardian's with its descriptors.
 type Message = (FromGuardian, Vec<std::os::fd::OwnedFd>);
@@ -78,6 +81,10 @@ pub(super) struct Engine {
     pub(super) file: startup::FileMark,
     pub(super) exit_code: Option<u8>,
     pub(super) stop_signals: u32,
+    /// Runs that are over and wait for their last lines before they are written down.
+    pub(super) records_due: usize,
+    /// When everup was last told by a signal to stop.
+    pub(super) told_to_stop: Option<crate::model::units::Moment>,
 }
 
 impl Engine {
@@ -258,7 +265,7 @@ impl Engine {
             News::Core(event) => Some(event),
             News::Notify { instance, sender, bytes } => self.notified(&instance, sender, &bytes),
             News::RunOver(record) => {
-                self.publisher.recorder.run(*record);
+                self.run_over(*record);
                 None
             }
             News::Interrupted => Some(self.interrupted(true)),
@@ -285,14 +292,27 @@ impl Engine {
         self.publish();
         let _ = self.stopping.send(true);
         self.doors.close().await;
-        while let Ok(news) = self.news.try_recv() {
-            if let News::RunOver(record) = news {
-                self.publisher.recorder.run(*record);
-            }
-        }
+        self.await_records().await;
         self.end_memory();
         self.processes.quit(code);
         code
+    }
+
+    /// Waits for the last lines of the runs that are over, so that each of them is written down.
+    async fn await_records(&mut self) {
+        let until = tokio::time::Instant::now() + RECORDS;
+        while self.records_due > 0 {
+            match tokio::time::timeout_at(until, self.news.recv()).await {
+                Ok(Some(News::RunOver(record))) => self.run_over(*record),
+                Ok(Some(News::Core(_) | News::Notify { .. } | News::Interrupted)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+
+    fn run_over(&mut self, record: RunRecord) {
+        self.records_due = self.records_due.saturating_sub(1);
+        self.publisher.recorder.run(record);
     }
 
     fn end_memory(&mut self) {

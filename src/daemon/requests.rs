@@ -25,7 +25,10 @@ impl Engine {
             Request::Ask { command, wait, by, reply } => Some(self.open(command, wait, by, reply)),
             Request::Up { config, start, dry_run, wait, by, reply } => {
                 match self.read_again(config) {
-                    Ok(plan) => {
+                    Ok((plan, mark)) => {
+                        if !dry_run {
+                            self.file = mark;
+                        }
                         let command = Command::Apply { plan: Arc::new(plan), start, dry_run };
                         Some(self.open(command, wait, by, reply))
                     }
@@ -83,7 +86,7 @@ impl Engine {
         }
     }
 
-    fn read_again(&mut self, config: Option<PathBuf>) -> Result<Plan, Denied> {
+    fn read_again(&mut self, config: Option<PathBuf>) -> Result<(Plan, FileMark), Denied> {
         let running = self.core.plan().clone();
         let Some(known) = running.file.clone() else {
             return Err(conflict("this project has no file: it was started by everup run".to_owned(), None));
@@ -94,14 +97,15 @@ impl Engine {
             let message = format!("this everup runs {}, not {}", known.display(), path.display());
             return Err(conflict(message, Some("everup down ends it".to_owned())));
         }
+        // Before it is read: what is saved meanwhile is a change still to be applied.
+        let mark = FileMark::of(&path);
         let plan = self.load(&path)?;
         if plan.state_dir != running.state_dir || plan.control != running.control || plan.web != running.web {
             let message = "state_dir, control and web are taken at the start only".to_owned();
             return Err(conflict(message, Some("everup down, then everup up".to_owned())));
         }
-        self.file = FileMark::of(&path);
         self.slim_later();
-        Ok(plan)
+        Ok((plan, mark))
     }
 
     fn load(&self, path: &Path) -> Result<Plan, Denied> {

@@ -1,11 +1,18 @@
 //! What signals to everup mean.
 
+use std::time::Duration;
+
 use crate::core::event::{Event, RequestId};
 use crate::daemon::Mode;
 use crate::daemon::engine::Engine;
 use crate::model::command::{Caller, Command, Target};
 use crate::model::signal::Signal;
 
+/// SIGQUIT by number.
+const QUIT: i32 = 3;
+/// The same wish within this time is one wish: timeout(1) and systemd signal the process and all of its group, so it
+/// comes to the guardian twice and to the engine once more.
+const ECHO: Duration = Duration::from_millis(500);
 /// SIGUSR1 and SIGUSR2 by number: in `run` they are the program's.
 const FOR_THE_PROGRAM: [i32; 2] = [10, 12];
 
@@ -14,6 +21,9 @@ impl Engine {
     pub(super) fn signalled(&mut self, signal: Signal, from_terminal: bool) -> Option<Event> {
         let running_one = matches!(self.mode, Mode::Run { .. });
         let detached = matches!(self.mode, Mode::Up { detached: true });
+        if is_stop(signal) && !from_terminal && self.is_echo() {
+            return None;
+        }
         let origin = if from_terminal { "Ctrl-C" } else { "a signal" };
         match signal {
             Signal::INT if running_one => Some(self.interrupted(false)),
@@ -27,7 +37,7 @@ impl Engine {
                 let targets = self.core.plan().services.iter().map(|s| Target::all(s.name.clone())).collect();
                 Some(self.ask_core(Command::Signal { targets, signal: other }, "a signal"))
             }
-            other if other.number() == 3 => Some(self.stop_all("SIGQUIT")),
+            other if other.number() == QUIT => Some(self.stop_all("SIGQUIT")),
             _ => None,
         }
     }
@@ -47,9 +57,24 @@ impl Engine {
         self.ask_core(Command::Down { force: self.stop_signals > 1 }, by)
     }
 
+    /// Whether this is the signal that came just before once more.
+    fn is_echo(&mut self) -> bool {
+        let now = crate::os::clock::now().moment;
+        let echo = self.told_to_stop.is_some_and(|at| now.since(at) < ECHO);
+        if !echo {
+            self.told_to_stop = Some(now);
+        }
+        echo
+    }
+
     /// A request of everup's own, whose answer nobody reads.
     pub(super) fn ask_core(&mut self, command: Command, by: &str) -> Event {
         self.last_request += 1;
         Event::Asked { id: RequestId(self.last_request), command, wait: None, by: Caller(by.to_owned()) }
     }
+}
+
+/// Whether a signal asks everup itself to stop; SIGHUP does so only where it does not reconcile.
+fn is_stop(signal: Signal) -> bool {
+    signal == Signal::INT || signal == Signal::TERM || signal.number() == QUIT
 }

@@ -168,6 +168,8 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         file,
         exit_code: None,
         stop_signals: 0,
+        records_due: 0,
+        told_to_stop: None,
     })
 }
 

@@ -22,7 +22,7 @@ use crate::guardian::runs::Runs;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
 use crate::guardian::turn::Guardian;
 use crate::model::names::Pid;
-use crate::os::signals::Signals;
+use crate::os::signals::{self, Signals};
 use crate::os::spawn::{SpawnFailure, Spawner};
 use crate::os::terminal::Settings;
 use crate::os::{clock, environment, limits, seqpacket, tree};
@@ -53,6 +53,8 @@ pub fn role() -> Role {
     match role.as_ref().and_then(|role| role.to_str()) {
         Some(ROLE_GUARDIAN) => Role::Guardian,
         Some(ROLE_ENGINE) => {
+            // As early as can be: a Ctrl-C that ended us would take the order out of the shutdown. Blocking cannot fail.
+            let _ = signals::leave_to_parent();
             environment::set_process_name(NAME);
             Role::Engine
         }

@@ -1,6 +1,7 @@
 //! The words everyone shares: plain data, no behaviour beyond its own validity.
 //!
-//! May use std, serde, schemars and jiff (to write a point in time down); never another room.
+//! May use std, serde, schemars, jiff (to write a point in time down) and strsim (to find the nearest name); never another
+//! room.
 
 pub mod command;
 pub mod event;
@@ -8,6 +9,7 @@ pub mod log;
 pub mod names;
 pub mod plan;
 pub mod probe;
+pub mod selector;
 pub mod service;
 pub mod signal;
 pub mod status;

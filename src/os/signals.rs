@@ -54,6 +54,19 @@ impl Signals {
     }
 }
 
+/// Puts off what a terminal or its end sends to all of its programs, in this thread and those it starts: who is to act
+/// on it is our parent, which got it too.
+///
+/// # Errors
+/// As sigprocmask(2).
+pub fn leave_to_parent() -> io::Result<()> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTSTP] {
+        set.add(signal);
+    }
+    Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

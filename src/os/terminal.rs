@@ -80,6 +80,11 @@ pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     std::io::IsTerminal::is_terminal(&fd)
 }
 
+/// Whether this process has a terminal whose end would end it: under systemd, in most containers and after `up -d` not.
+pub fn is_controlled() -> bool {
+    open("/dev/tty", OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).is_ok()
+}
+
 /// Whether keys such as Ctrl-C become signals on a terminal, asked at either end of a pseudo-terminal.
 pub fn sends_signals(fd: BorrowedFd<'_>) -> bool {
     tcgetattr(fd).is_ok_and(|mode| mode.local_flags.contains(LocalFlags::ISIG))

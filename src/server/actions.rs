@@ -13,11 +13,12 @@ use tokio::time::timeout;
 use crate::model::command::{Command, Denied, DeniedCode, Outcome, Target};
 use crate::model::names::ServiceName;
 use crate::model::probe::ProbeReport;
+use crate::model::selector::nearest;
 use crate::model::signal::Signal;
 use crate::model::units::format_duration;
 use crate::server::dispatch::Call;
 use crate::server::reply::{Reply, bad, denied, json};
-use crate::server::selector::{nearest, resolve, resolve_service};
+use crate::server::selector::{resolve, resolve_service};
 
 /// The body of `signal`.
 #[derive(Debug, Deserialize, JsonSchema)]

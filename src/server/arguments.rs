@@ -6,9 +6,9 @@ use regex::{Regex, RegexBuilder};
 
 use crate::model::command::{Denied, DeniedCode};
 use crate::model::log::Stream;
+use crate::model::selector::nearest;
 use crate::model::units::{Now, Timestamp, parse_duration};
 use crate::server::reply::{bad, denied};
-use crate::server::selector::nearest;
 
 /// One argument a route takes.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use crate::model::command::{Denied, DeniedCode, Target};
 use crate::model::names::ServiceName;
+use crate::model::selector::{fits, nearest};
 use crate::model::status::{ServiceStatus, Status};
 use crate::server::reply::{bad, denied};
 
@@ -14,7 +15,7 @@ pub(crate) fn resolve(selector: &str, status: &Status) -> Result<Vec<Target>, De
         Some((pattern, number)) => (pattern, Some(number)),
         None => (selector, None),
     };
-    let named: Vec<&ServiceStatus> = status.services.iter().filter(|s| matches(pattern, s.name.as_str())).collect();
+    let named: Vec<&ServiceStatus> = status.services.iter().filter(|s| fits(pattern, s.name.as_str())).collect();
     if named.is_empty() {
         return Err(nobody(selector, pattern, status));
     }
@@ -83,49 +84,6 @@ fn instances_of(service: &ServiceStatus) -> String {
     }
 }
 
-/// Up to three of `names` that somebody may have meant by `text`, the nearest first.
-pub(crate) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    // Comparing costs the product of the lengths, and no name is this long.
-    if text.len() > 128 {
-        return vec![];
-    }
-    let allowed = (text.chars().count() / 3).clamp(1, 3);
-    let mut near: Vec<(usize, &str)> = names
-        .map(|name| (strsim::damerau_levenshtein(&text.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, _)| *distance <= allowed)
-        .collect();
-    near.sort_unstable();
-    near.into_iter().take(3).map(|(_, name)| name).collect()
-}
-
-/// `*` stands for any characters, `?` for one.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut p, mut n) = (0, 0);
-    // Where to try again: behind the last star, one character of the name later.
-    let mut retry: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                retry = Some((p + 1, n));
-                p += 1;
-            }
-            Some(byte) if *byte == b'?' || *byte == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            Some(_) | None => match retry {
-                Some((behind, start)) => {
-                    retry = Some((behind, start + 1));
-                    (p, n) = (behind, start + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,21 +135,5 @@ mod tests {
         assert!(resolve_one("web/2", &status).is_ok());
         assert_eq!(resolve_service("web/2", &status).unwrap_err().code, DeniedCode::BadRequest);
         assert!(resolve_service("web", &status).is_ok());
-    }
-
-    #[test]
-    fn a_star_stands_for_any_characters() {
-        for (pattern, name, expected) in [
-            ("", "", true),
-            ("*", "", true),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "a-b-b", false),
-            ("**", "x", true),
-            ("a?c", "abc", true),
-            ("a?c", "ac", false),
-            ("ab", "abc", false),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
     }
 }

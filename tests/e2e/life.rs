@@ -89,6 +89,40 @@ fn sigterm_ends_everup_in_order_with_code_0() {
 }
 
 #[test]
+fn a_signal_to_the_whole_group_stops_in_order() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    // Ctrl-C reaches the engine too; timeout(1) and systemd signal the guardian twice.
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut project = Project::up(
+            "services:\n  web: {command: 'sh -c \"trap \\\"sleep 0.3; echo bye; exit 0\\\" TERM; while :; do sleep 0.05; done\"'}\n",
+        );
+        project.wait_ready("web");
+        let guardian = Pid::from_raw(i32::try_from(project.supervisor().id()).expect("a pid"));
+        let engine = project.status()["engine_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
+        for pid in [guardian, Pid::from_raw(engine), guardian] {
+            kill(pid, signal).expect("our child, or its");
+        }
+        assert_eq!(project.wait_end(), Some(0), "{signal}: {}", project.read("everup.stderr"));
+        assert_eq!(project.why("web")["code"], 0, "{signal}: {:#}", project.why("web"));
+        assert!(project.read("everup.stdout").contains("bye"), "{signal}");
+    }
+}
+
+#[test]
+fn a_hang_up_without_a_terminal_applies_the_file() {
+    let project = Project::new("services:\n  web: {command: sleep 1000}\n");
+    project.ok(&["up", "-d", "--wait"]);
+    let pid = project.pid("web");
+    project.write("supervisor.yaml", "services:\n  web: {command: sleep 1000}\n  db: {command: sleep 1000}\n");
+    let guardian = project.status()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(guardian), nix::sys::signal::Signal::SIGHUP).expect("ours");
+    project.wait_ready("db");
+    assert_eq!(project.pid("web"), pid);
+    project.ok(&["down"]);
+}
+
+#[test]
 fn exit_with_ends_everup_with_the_programs_code() {
     let mut project = Project::new(
         "exit_with: job\nservices:\n  job: {command: 'sh -c \"sleep 0.3; exit 3\"', restart: never}\n  \

@@ -5,7 +5,7 @@ use clap::{Args, CommandFactory as _};
 use crate::cli::Context;
 use crate::cli::args::Cli;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::select::nearest;
+use crate::model::selector::nearest;
 
 /// Options of `man`.
 #[derive(Debug, Args)]
@@ -34,8 +34,7 @@ fn page(verb: Option<&str>) -> Result<String, Failure> {
                 .get_subcommands()
                 .find(|known| known.get_name() == verb || known.get_all_aliases().any(|alias| alias == verb));
             let Some(found) = found else {
-                let names: Vec<String> = whole.get_subcommands().map(|known| known.get_name().to_owned()).collect();
-                let near = nearest(verb, &names);
+                let near = nearest(verb, whole.get_subcommands().map(|known| known.get_name()));
                 let failure = Failure::new(Exit::Usage, format!("cannot find a verb named {verb}"));
                 return Err(if near.is_empty() {
                     failure

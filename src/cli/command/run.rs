@@ -9,7 +9,6 @@ use clap::{Args, CommandFactory as _};
 use crate::cli::args::Cli;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::project::{here, surroundings};
-use crate::cli::select::nearest;
 use crate::cli::{Context, remark};
 use crate::client::registry;
 use crate::config;
@@ -17,6 +16,7 @@ use crate::config::wrap::{RunOptions, name_for};
 use crate::daemon::{self, Launch, Mode};
 use crate::guardian;
 use crate::guardian::link::Link;
+use crate::model::selector::nearest;
 use crate::model::signal::Signal;
 use crate::os::program;
 
@@ -106,7 +106,7 @@ fn refuse_unknown_option(command: &[String]) -> Result<(), Failure> {
         .flat_map(clap::Command::get_arguments)
         .filter_map(|option| option.get_long().map(|name| format!("--{name}")))
         .collect();
-    let near = nearest(word.split('=').next().unwrap_or(word), &options);
+    let near = nearest(word.split('=').next().unwrap_or(word), options.iter().map(String::as_str));
     let failure = Failure::new(Exit::RunTrouble, format!("cannot understand the option {word}"));
     Err(if near.is_empty() {
         failure.hint("`everup run -h` lists the options")

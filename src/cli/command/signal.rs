@@ -6,8 +6,8 @@ use crate::cli::Context;
 use crate::cli::command::acting::{Acting, act, each};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::live::Goal;
-use crate::cli::select::nearest;
 use crate::client::action::Action;
+use crate::model::selector::nearest;
 use crate::model::signal;
 
 /// Options of `signal`.
@@ -29,8 +29,7 @@ pub(crate) struct Signal {
 
 fn parse(text: &str) -> Result<signal::Signal, String> {
     signal::Signal::parse(text).map_err(|error| {
-        let names: Vec<String> = signal::Signal::names().map(str::to_owned).collect();
-        let near = nearest(text.trim_start_matches("SIG"), &names);
+        let near = nearest(text.trim_start_matches("SIG"), signal::Signal::names());
         if near.is_empty() { error } else { format!("{error}; did you mean {}?", near.join(" or ")) }
     })
 }

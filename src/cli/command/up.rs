@@ -23,6 +23,7 @@ use crate::model::command::{Outcome, PlanChange, PlanChangeKind};
 use crate::model::names::ServiceName;
 use crate::model::plan::Plan;
 use crate::model::units::parse_duration;
+use crate::os::terminal;
 
 /// `--log-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -93,12 +94,14 @@ fn chosen(args: &Up, plan: &Plan) -> Result<Vec<ServiceName>, Failure> {
 fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) -> Result<ExitCode, Failure> {
     let link = Link::from_env()
         .ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
-    let (detached, format, out) = (args.detach, args.log_format, context.out);
+    let (format, out) = (args.log_format, context.out);
     let services = console::shown_of(&plan);
-    let launch = Launch { plan, mode: Mode::Up { detached }, link, start, surroundings: surroundings() };
+    let mode = Mode::Up { detached: args.detach || !terminal::is_controlled() };
+    let detach = args.detach;
+    let launch = Launch { plan, mode, link, start, surroundings: surroundings() };
     Ok(daemon::run(launch, |handle| {
         // What follows the files begins now, before the first service does.
-        let shown = (!detached).then(|| console::show(handle, services, format, out));
+        let shown = (!detach).then(|| console::show(handle, services, format, out));
         async {
             if let Some(shown) = shown {
                 shown.await;

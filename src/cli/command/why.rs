@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Why, context: &Context) -> Result<Exit, Failure> {
 /// [`Exit::Usage`] when it means several.
 pub(crate) fn one(known: &Known, text: Option<&str>) -> Result<Target, Failure> {
     let words: Vec<String> = text.map(str::to_owned).into_iter().collect();
-    let mut targets = known.select(&words)?;
+    let mut targets = if words.is_empty() { known.all() } else { known.select(&words)? };
     match targets.len() {
         1 => Ok(targets.remove(0)),
         _ => Err(Failure::new(Exit::Usage, "cannot look at several services at once: name one")

@@ -57,7 +57,9 @@ pub(crate) fn details(event: &EventRecord) -> String {
     if let (EventWord::Started, Some(pid)) = (event.event, event.pid) {
         parts.push(format!("pid {pid}"));
     }
-    parts.extend(event.message.as_deref().map(tame));
+    // How it ended stands there already.
+    let told = event.event == EventWord::Ended && (event.code.is_some() || event.signal.is_some());
+    parts.extend(event.message.as_deref().filter(|_| !told).map(tame));
     parts.join(", ")
 }
 
@@ -124,6 +126,7 @@ pub(crate) mod tests {
             certainty: Some(Certainty::Certain),
             code: Some(3),
             ran_ms: Some(2_300),
+            message: Some("exit code 3".to_owned()),
             ..event(EventWord::Ended)
         };
         let oom = EventRecord {

@@ -141,7 +141,8 @@ impl Instance {
             explained.evidence.push("the kernel also killed it for memory".to_owned());
         }
         let tree_empty = traces.tree_empty || matches!(end, End::NotSpawned { .. });
-        if !tree_empty && asked.is_none() && matches!(end, End::Code(0)) {
+        self.daemonised = !tree_empty && asked.is_none() && matches!(end, End::Code(0));
+        if self.daemonised {
             explained.evidence.push(
                 "other processes of it were still running: if it puts itself in the background, run it in the foreground instead"
                     .to_owned(),

@@ -69,6 +69,8 @@ pub(crate) struct Instance {
     pub(crate) healing: Option<Run>,
     /// Its process has left its tree or will not die; said in warnings.
     pub(crate) unkillable: bool,
+    /// The latest run ended with success while the rest of its tree ran on, as what puts itself in the background does.
+    pub(crate) daemonised: bool,
     /// Not wanted, but it lives on until those that need it and are on their way out too are gone.
     pub(crate) leaving: Option<Explained>,
     /// Why nobody wants it any more.
@@ -214,6 +216,7 @@ impl Instance {
             waits_to_heal: None,
             healing: None,
             unkillable: false,
+            daemonised: false,
             leaving: None,
             rest_cause: None,
             start_cause: None,

@@ -87,6 +87,15 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
             message: format!("{} survives SIGKILL: a process of it sleeps in the kernel", instance.label()),
         });
     }
+    for instance in service.instances.values().filter(|one| one.daemonised && !one.is_proven(now)) {
+        warnings.push(Warning {
+            code: "daemonised".to_owned(),
+            message: format!(
+                "{} ended while other processes of it ran on, and they were ended too: run it in the foreground",
+                instance.label()
+            ),
+        });
+    }
     ServiceStatus {
         name: service.name.clone(),
         kind: match service.plan.kind {

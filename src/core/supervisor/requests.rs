@@ -231,7 +231,10 @@ impl Supervisor {
                 };
                 (message, gap.map(millis))
             }
-            (Goal::Ready { .. }, Progress::Pending) => ("is being started".to_owned(), None),
+            (Goal::Ready { left, .. }, Progress::Pending) => {
+                let replaces = instance.is_some_and(|instance| instance.run == *left && !instance.is_gone());
+                (if replaces { "is being restarted" } else { "is being started" }.to_owned(), None)
+            }
             (Goal::Gone { .. }, Progress::Holds) => ("stopped".to_owned(), None),
             (Goal::Gone { .. }, Progress::Pending) => ("is being stopped".to_owned(), None),
         };
