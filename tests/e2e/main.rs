@@ -8,8 +8,10 @@
 
 mod support;
 
+mod hooks;
 mod life;
 mod logs;
+mod notify;
 mod people;
 mod secrets;
 mod tornado;
