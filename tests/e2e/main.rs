@@ -13,6 +13,7 @@ mod life;
 mod logs;
 mod notify;
 mod people;
+mod probes;
 mod secrets;
 mod tornado;
 mod trees;
