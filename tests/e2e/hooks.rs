@@ -50,7 +50,9 @@ fn a_before_start_that_fails_fails_the_start_and_is_named() {
          restart: {delay: 20s}}\n  gone: {command: sleep 1000, hooks: {before_start: ./not-there}, restart: never}\n  \
          other: {command: sleep 1000}\n",
     );
-    for (name, parts) in [("web", ["before_start", "exit code 9", "no database"]), ("gone", ["before_start", "No such", ""])] {
+    for (name, parts) in
+        [("web", ["before_start", "exit code 9", "no database"]), ("gone", ["before_start", "No such", ""])]
+    {
         project.wait_service(name, "to have failed", |s| s["instances"][0]["last_end"]["cause"] == "spawn_error");
         let why = project.why(name);
         let shown = why["evidence"].to_string();

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod doors;
 mod hooks;
 mod life;
 mod logs;
@@ -15,6 +16,7 @@ mod notify;
 mod people;
 mod probes;
 mod secrets;
+mod terminal;
 mod tornado;
 mod trees;
 mod why;

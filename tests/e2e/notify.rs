@@ -43,8 +43,10 @@ fn a_child_of_the_service_may_speak_for_it() {
 
 #[test]
 fn without_its_word_the_start_runs_out_of_time() {
-    let project =
-        Project::up(&notifier("READY=0 ready=1", "    health: {notify: true, start_timeout: 500ms}\n    restart: never\n"));
+    let project = Project::up(&notifier(
+        "READY=0 ready=1",
+        "    health: {notify: true, start_timeout: 500ms}\n    restart: never\n",
+    ));
     project.wait_service("web", "to be given up", |web| web["instances"][0]["last_end"]["cause"] == "start_timeout");
     let why = project.why("web");
     assert_eq!((why["cause"].as_str(), why["certainty"].as_str()), (Some("start_timeout"), Some("certain")), "{why:#}");

@@ -7,7 +7,10 @@ use crate::support::{Project, alive, data, free_port, wait_for};
 /// A service on `answer.py` with this `health`.
 fn server(arguments: &str, health: &str) -> Project {
     let script = data("answer.py");
-    Project::new(&format!("services:\n  web:\n    command: python3 {} {arguments}\n    health: {health}\n", script.display()))
+    Project::new(&format!(
+        "services:\n  web:\n    command: python3 {} {arguments}\n    health: {health}\n",
+        script.display()
+    ))
 }
 
 /// What `everup probe` says, as JSON, with its exit code.
@@ -35,7 +38,8 @@ fn tcp_waits_until_somebody_listens() {
 
 #[test]
 fn http_goes_over_a_unix_socket_and_the_body_must_match() {
-    let mut project = server("unix web.sock", "{http: {url: 'http://app/health', socket: web.sock, body: '^all (is )?well'}}");
+    let mut project =
+        server("unix web.sock", "{http: {url: 'http://app/health', socket: web.sock, body: '^all (is )?well'}}");
     project.start(&["up"]);
     project.wait_service("web", "to answer 503", |web| {
         web["instances"][0]["probe"]["message"].as_str().is_some_and(|message| message.contains("503"))
