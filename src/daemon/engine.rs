@@ -253,7 +253,7 @@ impl Engine {
     }
 
     fn take_fault(&mut self, fault: LogFault) {
-        let siblings = 1;
+        let siblings = self.siblings(&fault.instance);
         let mut fact = Fact::new(EventWord::LogLost);
         fact.service = Some(fault.instance.service.clone());
         fact.index = Some(fault.instance.index);

@@ -9,11 +9,14 @@
 mod support;
 
 mod doors;
+mod faults;
 mod hooks;
 mod life;
+mod limits;
 mod logs;
 mod notify;
 mod people;
+mod policies;
 mod probes;
 mod secrets;
 mod terminal;
