@@ -8,10 +8,18 @@
 
 mod support;
 
+mod doors;
+mod faults;
+mod hooks;
 mod life;
+mod limits;
 mod logs;
+mod notify;
 mod people;
+mod policies;
+mod probes;
 mod secrets;
+mod terminal;
 mod tornado;
 mod trees;
 mod why;

@@ -17,13 +17,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 pub(crate) struct Project {
     pub(crate) folder: tempfile::TempDir,
     supervisor: Option<Child>,
+    /// An engine that was stopped.
+    engine: std::cell::Cell<Option<i32>>,
 }
 
 impl Project {
     /// A folder with this `supervisor.yaml`.
     pub(crate) fn new(yaml: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let project = Self { folder, supervisor: None };
+        let project = Self { folder, supervisor: None, engine: std::cell::Cell::default() };
         project.write("supervisor.yaml", yaml);
         project
     }
@@ -37,11 +39,44 @@ impl Project {
 
     /// Starts everup in the foreground and waits until it answers.
     pub(crate) fn start(&mut self, args: &[&str]) {
+        self.run_by(self.command(args));
+    }
+
+    /// Starts everup by this command, and waits until it answers.
+    pub(crate) fn run_by(&mut self, mut command: Command) {
         let stdout = fs::File::create(self.path("everup.stdout")).expect("a file for stdout");
         let stderr = fs::File::create(self.path("everup.stderr")).expect("a file for stderr");
-        let child = self.command(args).stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
-        self.supervisor = Some(child.expect("everup starts"));
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        self.supervisor = Some(command.spawn().expect("everup starts"));
         wait_for("everup to answer", || self.everup(&["status", "--json"]).status.code() != Some(6));
+    }
+
+    /// Sends HUP to the everup that serves this project.
+    pub(crate) fn hang_up(&self) {
+        self.signal_own("pid", nix::sys::signal::Signal::SIGHUP);
+    }
+
+    /// Sends a signal to the engine of this project.
+    pub(crate) fn signal_engine(&self, signal: nix::sys::signal::Signal) {
+        self.signal_own("engine_pid", signal);
+    }
+
+    fn signal_own(&self, key: &str, signal: nix::sys::signal::Signal) {
+        let pid = match &self.engine.get() {
+            // A stopped engine cannot be asked.
+            Some(pid) if key == "engine_pid" => *pid,
+            _ => i32::try_from(self.status()[key].as_i64().expect("a pid")).expect("a pid fits"),
+        };
+        assert!(pid > 1, "not a process to signal");
+        let program = fs::read_link(format!("/proc/{pid}/exe")).expect("its program");
+        assert_eq!(program, Path::new(env!("CARGO_BIN_EXE_everup")), "{pid} is not everup");
+        let cwd = fs::read_link(format!("/proc/{pid}/cwd")).expect("its folder");
+        assert_eq!(cwd, fs::canonicalize(self.folder.path()).expect("the folder"), "{pid} is of another project");
+        if key == "engine_pid" {
+            let stopped = (signal == nix::sys::signal::Signal::SIGSTOP).then_some(pid);
+            self.engine.set(stopped);
+        }
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it can be signalled");
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -161,7 +196,16 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        let Some(mut child) = self.supervisor.take() else { return };
+        if self.engine.get().is_some() {
+            self.signal_engine(nix::sys::signal::Signal::SIGCONT);
+        }
+        let Some(mut child) = self.supervisor.take() else {
+            // One in the background, of a test that stopped half-way.
+            if self.path(".everup/everup.sock").exists() {
+                let _ = self.everup(&["down", "--force"]);
+            }
+            return;
+        };
         if child.try_wait().ok().flatten().is_none() {
             let _ = self.everup(&["down", "--force"]);
             let until = Instant::now() + Duration::from_secs(15);

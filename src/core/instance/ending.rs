@@ -107,6 +107,29 @@ impl Instance {
         }
     }
 
+    /// Somebody wants no waiting at all. A request that has not gone out yet is taken back: it would race with the
+    /// kill, and how the run ended would be a matter of chance.
+    pub(crate) fn kill_at_once(&mut self, cx: &mut Context<'_>) {
+        if let Phase::Stopping(dying) = &mut self.phase
+            && dying.begun == cx.now.moment
+            && !dying.main_ended
+        {
+            let (id, asked_run) = (&self.id, dying.run);
+            cx.out.retain(|action| match action {
+                Action::Signal { instance, run, .. } | Action::RunHook { instance, run, hook: Hook::Stop, .. } => {
+                    (instance, *run) != (id, asked_run)
+                }
+                _ => true,
+            });
+            dying.command_runs = false;
+            dying.killing = Some(cx.now.moment);
+            if let Some(why) = &mut dying.asked {
+                why.evidence.push("it was killed at once, as asked".to_owned());
+            }
+        }
+        self.kill(cx);
+    }
+
     /// The main process is gone, or never came to be.
     pub(crate) fn ended(&mut self, run: Run, end: &End, traces: &Traces, cx: &mut Context<'_>) {
         let now = cx.now.moment;

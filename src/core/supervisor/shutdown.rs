@@ -126,7 +126,7 @@ fn dismiss(instance: &mut Instance, why: &Explained, cx: &mut Context<'_>) -> bo
 /// Kills what is still there.
 fn lose_patience(instance: &mut Instance, cx: &mut Context<'_>) -> bool {
     match &instance.phase {
-        Phase::Stopping(dying) if dying.killing.is_none() => instance.kill(cx),
+        Phase::Stopping(dying) if dying.killing.is_none() => instance.kill_at_once(cx),
         Phase::Cleaning { .. } => instance.cut_cleaning(cx),
         Phase::Stopped
         | Phase::Waiting

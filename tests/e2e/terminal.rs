@@ -1,0 +1,91 @@
+//! `everup run` on a terminal: as if it were not there.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::support::{Project, data, text};
+
+/// Runs `everup run` over `terminal.py` on a pseudo-terminal, with these steps of `pty.py`.
+fn on_a_terminal(project: &Project, restart: &str, program: &[&str], steps: &[&str]) -> Value {
+    let everup = project.command(&[]);
+    let mut command = std::process::Command::new("python3");
+    command.arg(data("pty.py")).args(steps).arg("--").arg(everup.get_program());
+    command
+        .args(["run", "--name", "app", "--restart", restart, "--", "python3"])
+        .arg(data("terminal.py"))
+        .args(program);
+    command.current_dir(project.folder.path()).envs(everup.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.stdin(Stdio::null()).output().expect("python3 runs");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    assert!(told["failed"].is_null(), "{} did not come: {told:#}", told["failed"]);
+    assert_eq!(told["restored"], true, "the terminal is left changed: {told:#}");
+    told
+}
+
+fn project() -> Project {
+    Project::new("services: {}\n")
+}
+
+#[test]
+fn the_program_has_a_terminal_of_its_own_with_input_size_and_exit_code() {
+    let project = project();
+    let steps = [
+        "expect:terminals [True, True, True] leads True",
+        "expect:foreground True",
+        "expect:size 33x111",
+        "expect:ready",
+        "send:hello\n",
+        "expect:got hello",
+        "size:20x50",
+        "expect:size 20x50",
+        "send:end\n",
+    ];
+    assert_eq!(on_a_terminal(&project, "never", &[], &steps)["code"], 7);
+    assert!(project.read(".everup/app/logs/app.out.log").contains("got hello"), "its output is not recorded");
+}
+
+#[test]
+fn ctrl_c_reaches_the_program_as_int_once_and_its_code_comes_through() {
+    let told = on_a_terminal(&project(), "on-failure", &[], &["expect:ready", "send:^C", "expect:INT came"]);
+    assert_eq!(told["code"], 5, "{told:#}");
+    assert_eq!(told["output"].as_str().expect("its output").matches("INT came").count(), 1, "{told:#}");
+}
+
+#[test]
+fn a_second_ctrl_c_kills() {
+    let told =
+        on_a_terminal(&project(), "on-failure", &["deaf"], &["expect:ready", "send:^C", "expect:INT came", "send:^C"]);
+    assert_eq!(told["code"], 137, "{told:#}");
+}
+
+#[test]
+fn a_program_that_takes_keys_as_they_come_gets_ctrl_c_as_a_key() {
+    let told =
+        on_a_terminal(&project(), "never", &["raw"], &["expect:waiting for a key", "send:^C", "expect:key b'\\x03'"]);
+    assert_eq!(told["code"], 6, "{told:#}");
+}
+
+#[test]
+fn a_restarted_program_has_a_terminal_again() {
+    let steps =
+        ["expect:crashing", "expect:terminals [True, True, True]", "expect:size 33x111", "expect:ready", "send:end\n"];
+    // It failed with 7, so it is started again; this time it is interrupted.
+    let more = ["expect:got end", "expect:ready", "send:^C", "expect:INT came"];
+    let told = on_a_terminal(&project(), "on-failure", &["crash"], &[&steps[..], &more].concat());
+    assert_eq!(told["code"], 5, "{told:#}");
+}
+
+#[test]
+fn without_a_terminal_there_is_none() {
+    let output = project().everup(&[
+        "run",
+        "--restart",
+        "never",
+        "--",
+        "python3",
+        "-c",
+        "import os; print(os.isatty(0), os.isatty(1))",
+    ]);
+    assert_eq!(text(&output.stdout).trim(), "False False");
+}
