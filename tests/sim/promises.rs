@@ -139,9 +139,9 @@ pub(crate) fn s29_unchanged_keeps_its_process(step: &Step<'_>) -> Checked {
                 Action::Signal { instance, .. } | Action::EndTree { instance, .. } => *instance == id,
                 _ => false,
             });
-            // A restart one at a time may go on as another instance has become ready.
+            // A restart one at a time may go on, or a deadline may pass, in the same step.
             let rolled = step.actions.iter().any(|action| match action {
-                Action::Record(fact) => fact.event == EventWord::Stopping && fact.cause == Some(Cause::User),
+                Action::Record(fact) => fact.event == EventWord::Stopping && fact.cause != Some(Cause::Config),
                 _ => false,
             });
             let due = old.state == State::Stopping || step.late > 0 || rolled;

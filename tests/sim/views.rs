@@ -6,7 +6,6 @@ use everup::core::action::Action;
 use everup::model::event::EventWord;
 use everup::model::names::InstanceId;
 use everup::model::service::State;
-use everup::model::status::ServiceKind;
 use everup::model::units::Moment;
 
 use crate::invariants::{Checked, Step, Watch, ensure, id_of};
@@ -23,7 +22,7 @@ impl Watch {
                 ensure(i.pid.is_none() || lives, NAME, told)?;
                 ensure(i.state != State::Running || i.pid.is_some(), NAME, told)?;
                 ensure(i.next_attempt_in_ms.is_some() == (i.state == State::Backoff), NAME, told)?;
-                let completed = service.kind == ServiceKind::Task && i.state == State::Exited;
+                let completed = i.state == State::Exited;
                 ensure(!i.ready || i.state == State::Running || completed, NAME, told)?;
                 ensure(i.state != State::Failed || i.cause.is_some(), NAME, told)?;
                 ensure(i.state != State::Waiting || i.reason.is_some(), "a service that waits says for whom", told)?;

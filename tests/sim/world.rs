@@ -94,7 +94,7 @@ pub(crate) fn run(seed: u64, options: Options) -> Report {
 impl World {
     fn live(&mut self) -> Checked {
         self.step(vec![Event::Tick], 0)?;
-        let chaos = self.dice.between(8, 64);
+        let chaos = self.dice.between(8, 50);
         for _ in 0..chaos {
             if self.watch.exited() {
                 return self.after_the_end();
