@@ -77,6 +77,8 @@ pub(super) struct Engine {
     pub(super) file: startup::FileMark,
     pub(super) exit_code: Option<u8>,
     pub(super) stop_signals: u32,
+    /// What of the output of current runs was not kept.
+    pub(super) log_troubles: BTreeMap<InstanceId, String>,
     /// Runs that are over and wait for their last lines before they are written down.
     pub(super) records_due: usize,
     /// When everup was last told by a signal to stop.
@@ -241,6 +243,7 @@ impl Engine {
                 (fds.next(), fds.next())
             }
         };
+        self.log_troubles.remove(instance);
         if stdout.is_some() || stderr.is_some() {
             let (instance, plan) = (instance.clone(), plan.logs.clone());
             self.pump.attach(Attach { instance, run, plan, stdout, stderr });
@@ -260,7 +263,7 @@ impl Engine {
     }
 
     fn take_fault(&mut self, fault: LogFault) {
-        let siblings = 1;
+        let siblings = self.siblings(&fault.instance);
         let mut fact = Fact::new(EventWord::LogLost);
         fact.service = Some(fault.instance.service.clone());
         fact.index = Some(fault.instance.index);
@@ -270,6 +273,9 @@ impl Engine {
         } else {
             format!("{} bytes of output were not kept: {}", fault.bytes_lost, fault.reason)
         });
+        if let Some(message) = &fact.message {
+            self.log_troubles.insert(fault.instance, message.clone());
+        }
         self.now = clock::now();
         self.publisher.fact(fact, self.now.wall);
     }

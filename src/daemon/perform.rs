@@ -105,7 +105,7 @@ impl Engine {
         Told { instance: instance.clone(), label: instance.label(siblings), run, notify, unbuffered, hook }
     }
 
-    fn siblings(&self, instance: &InstanceId) -> u32 {
+    pub(super) fn siblings(&self, instance: &InstanceId) -> u32 {
         let status = self.publisher.status.borrow();
         let service = status.services.iter().find(|service| service.name == instance.service);
         service.map_or(1, |service| u32::try_from(service.instances.len()).unwrap_or(u32::MAX))

@@ -56,6 +56,10 @@ impl Engine {
         for service in &mut services {
             for instance in &mut service.instances {
                 let id = InstanceId { service: service.name.clone(), index: instance.index };
+                if let Some(message) = self.log_troubles.get(&id) {
+                    let message = format!("{}: {message}", instance.name);
+                    service.warnings.push(Warning { code: "not_persisted".to_owned(), message });
+                }
                 // A reading of a run that is over says nothing about this one.
                 let Some((_, usage)) = self.usages.read.get(&id).filter(|(pid, _)| Some(*pid) == instance.pid) else {
                     continue;
