@@ -75,6 +75,9 @@ pub(super) struct Engine {
     pub(super) stopping: watch::Sender<bool>,
     pub(super) warnings: Vec<Warning>,
     pub(super) file: startup::FileMark,
+    /// Whether the file was another when it was last looked at, which is with every reading of usage: a slow disk is
+    /// not asked at every turn of the loop.
+    pub(super) has_drifted: bool,
     pub(super) exit_code: Option<u8>,
     pub(super) stop_signals: u32,
     /// What of the output of current runs was not kept.

@@ -165,6 +165,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         stopping,
         warnings,
         file,
+        has_drifted: false,
         exit_code: None,
         stop_signals: 0,
         log_troubles: std::collections::BTreeMap::new(),

@@ -31,6 +31,7 @@ impl Engine {
     /// Reads every tree once.
     pub(super) fn sample(&mut self) {
         self.now = clock::now();
+        self.has_drifted = self.file.has_changed();
         self.usages.read.clear();
         for (token, running) in self.processes.running() {
             let Some(pid) = running.pid else { continue };
@@ -91,7 +92,7 @@ impl Engine {
         if let Some(message) = kept {
             all.push(Warning { code: "not_persisted".to_owned(), message });
         }
-        if self.file.has_changed() {
+        if self.has_drifted {
             let message = "the file has changed since it was applied; everup up applies it".to_owned();
             all.push(Warning { code: "drift".to_owned(), message });
         }
