@@ -78,17 +78,13 @@ pub struct Handle {
 
 /// How old a usage reading may be before a look takes a new one.
 const FRESH: Duration = Duration::from_secs(1);
+/// For the sake of what has just started it is taken again this soon.
+const BETWEEN_READINGS: Duration = Duration::from_millis(50);
 
 impl Handle {
     /// The status now: usage at most a second old, times computed for this instant.
     pub async fn status(&self) -> Status {
-        if (self.clock)().moment.since(self.sampled.borrow().moment) > FRESH {
-            let (reply, done) = oneshot::channel();
-            if self.requests.try_send(Request::Sample { reply }).is_ok() {
-                // A loop that is going down does not answer; the last snapshot still holds.
-                let _ = done.await;
-            }
-        }
+        self.refresh().await;
         let mut status = Status::clone(&self.snapshot.borrow());
         let now = (self.clock)().moment;
         for instance in status.services.iter_mut().flat_map(|service| &mut service.instances) {
@@ -96,6 +92,23 @@ impl Handle {
             instance.next_attempt_in_ms = instance.next_attempt_at.map(|at| crate::model::units::millis(at.since(now)));
         }
         status
+    }
+
+    /// Has usage read anew where the last reading is too old, or knows nothing of something that runs by now.
+    pub async fn refresh(&self) {
+        let age = (self.clock)().moment.since(self.sampled.borrow().moment);
+        let stale = age > FRESH || (age > BETWEEN_READINGS && self.has_unread());
+        let (reply, done) = oneshot::channel();
+        if stale && self.requests.try_send(Request::Sample { reply }).is_ok() {
+            // A loop that is going down does not answer; the last snapshot still holds.
+            let _ = done.await;
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        let status = self.snapshot.borrow();
+        let mut instances = status.services.iter().flat_map(|service| &service.instances);
+        instances.any(|instance| instance.pid.is_some() && instance.memory_bytes.is_none())
     }
 
     /// Asks the core and waits for its answer.

@@ -336,7 +336,6 @@ mod tests {
             ("start web --wait=soon", ErrorKind::ValueValidation),
             ("logs --since seq:3", ErrorKind::ValueValidation),
             ("logs --grep (", ErrorKind::ValueValidation),
-            ("why", ErrorKind::MissingRequiredArgument),
             ("scale web", ErrorKind::ValueValidation),
             ("scale web=lots", ErrorKind::ValueValidation),
             ("scale web=1001", ErrorKind::ValueValidation),

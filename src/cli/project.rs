@@ -131,6 +131,13 @@ pub(crate) fn file(context: &Context) -> Result<PathBuf, Failure> {
     if let Some(file) = &context.globals.config {
         return canonical(file);
     }
+    if let Some(name) = &context.globals.project {
+        let entry = by_name(name, registry::list())?;
+        return entry.config.ok_or_else(|| {
+            Failure::new(Exit::ConfigInvalid, format!("cannot read the file of {name}: it has none"))
+                .hint("it was started by `everup run`")
+        });
+    }
     let here = here()?;
     let found = config::find(&here).ok_or_else(|| {
         Failure::new(Exit::ConfigInvalid, format!("cannot find a supervisor.yaml in {} or above", here.display()))

@@ -187,7 +187,12 @@ pub(super) static SERVICE: Section = Section {
             "How it is asked whether it is well: a URL, one probe, or probes by kind.",
         ),
         key("stop", Shape::Any(&[Shape::Signal, Shape::Section(&STOP)]), "", "How it is ended."),
-        key("hooks", Shape::Section(&HOOKS), "", "Commands around its life; the cause is in EVERUP_CAUSE."),
+        key(
+            "hooks",
+            Shape::Section(&HOOKS),
+            "",
+            "Commands around its life; the cause is in EVERUP_CAUSE, after an end also EVERUP_EXIT_CODE or EVERUP_SIGNAL.",
+        ),
         key("watchdog", SPAN, "", "WATCHDOG=1 must come on NOTIFY_SOCKET at least this often, or it is restarted."),
         later("watch"),
         later("reload"),

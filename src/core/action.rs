@@ -10,6 +10,7 @@ use crate::model::plan::ServicePlan;
 use crate::model::probe::ProbeRole;
 use crate::model::service::Cause;
 use crate::model::signal::Signal;
+use crate::model::status::LastEnd;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +74,8 @@ pub enum Action {
         plan: Arc<ServicePlan>,
         /// Why the run started or ended, for EVERUP_CAUSE.
         cause: Option<Cause>,
+        /// After the end of a run: how it ended.
+        end: Option<LastEnd>,
     },
     /// Write this down.
     Record(Fact),

@@ -79,8 +79,13 @@ pub(super) struct Engine {
     pub(super) stopping: watch::Sender<bool>,
     pub(super) warnings: Vec<Warning>,
     pub(super) file: startup::FileMark,
+    /// Whether the file was another when it was last looked at, which is with every reading of usage: a slow disk is
+    /// not asked at every turn of the loop.
+    pub(super) has_drifted: bool,
     pub(super) exit_code: Option<u8>,
     pub(super) stop_signals: u32,
+    /// What of the output of current runs was not kept.
+    pub(super) log_troubles: BTreeMap<InstanceId, String>,
     /// Runs that are over and wait for their last lines before they are written down.
     pub(super) records_due: usize,
     /// When everup was last told by a signal to stop.
@@ -254,6 +259,7 @@ impl Engine {
                 (fds.next(), fds.next())
             }
         };
+        self.log_troubles.remove(instance);
         if stdout.is_some() || stderr.is_some() {
             let (instance, plan) = (instance.clone(), plan.logs.clone());
             self.pump.attach(Attach { instance, run, plan, stdout, stderr });
@@ -283,6 +289,9 @@ impl Engine {
         } else {
             format!("{} bytes of output were not kept: {}", fault.bytes_lost, fault.reason)
         });
+        if let Some(message) = &fact.message {
+            self.log_troubles.insert(fault.instance, message.clone());
+        }
         self.now = clock::now();
         self.publisher.fact(fact, self.now.wall);
     }

@@ -9,12 +9,12 @@ use crate::daemon::commands::Runner;
 use crate::daemon::engine::Engine;
 use crate::daemon::news::News;
 use crate::daemon::processes::{Owner, Running};
-use crate::daemon::spawn::{self, Told};
+use crate::daemon::spawn::{self, Occasion, Told};
 use crate::guardian::protocol::StdioSpec;
 use crate::model::event::Fact;
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{LogsTo, ServicePlan};
-use crate::model::service::{Cause, End};
+use crate::model::service::End;
 use crate::probe::command::RunCommand;
 
 /// How long the last lines of a run are waited for before its end is written down without them.
@@ -35,8 +35,8 @@ impl Engine {
                 Action::EndTree { instance, run } => self.processes.end_tree_of(&instance, run),
                 Action::Ask { instance, run, role, seq, plan } => self.ask(instance, run, role, seq, &plan),
                 Action::Dismiss { instance, run } => self.dismiss(&instance, run),
-                Action::RunHook { instance, run, hook, plan, cause } => {
-                    self.run_hook(instance, run, hook, &plan, cause);
+                Action::RunHook { instance, run, hook, plan, cause, end } => {
+                    self.run_hook(instance, run, &plan, Occasion { hook, cause, end });
                 }
                 Action::Record(fact) => self.record(fact),
                 Action::Answer { id, result } => {
@@ -92,13 +92,7 @@ impl Engine {
     }
 
     /// What children of this run are told of themselves.
-    pub(super) fn told(
-        &mut self,
-        instance: &InstanceId,
-        run: Run,
-        plan: &ServicePlan,
-        hook: Option<(Hook, Option<Cause>)>,
-    ) -> Told {
+    pub(super) fn told(&mut self, instance: &InstanceId, run: Run, plan: &ServicePlan, hook: Option<Occasion>) -> Told {
         let siblings = self.core.siblings(&instance.service);
         let notify = if plan.wants_notify() && hook.is_none() { self.notify_name(instance) } else { None };
         let unbuffered = self.terminal.as_ref().is_some_and(|terminal| !terminal.is_terminal());
@@ -111,13 +105,14 @@ impl Engine {
         instance: &InstanceId,
         run: Run,
         plan: &Arc<ServicePlan>,
-        hook: Option<(Hook, Option<Cause>)>,
+        hook: Option<Occasion>,
     ) -> Runner {
         let told = self.told(instance, run, plan, hook);
         Runner { processes: self.processes.clone(), inherited: self.inherited.clone(), plan: plan.clone(), told }
     }
 
-    fn run_hook(&mut self, instance: InstanceId, run: Run, hook: Hook, plan: &Arc<ServicePlan>, cause: Option<Cause>) {
+    fn run_hook(&mut self, instance: InstanceId, run: Run, plan: &Arc<ServicePlan>, occasion: Occasion) {
+        let hook = occasion.hook;
         let words = match hook {
             Hook::BeforeStart => &plan.hooks.before_start,
             Hook::AfterReady => &plan.hooks.after_ready,
@@ -132,7 +127,7 @@ impl Engine {
             Hook::Stop => plan.stop.timeout,
             Hook::BeforeStart | Hook::AfterEnd => Duration::from_secs(3_600),
         };
-        let runner = self.runner(&instance, run, plan, Some((hook, cause)));
+        let runner = self.runner(&instance, run, plan, Some(occasion));
         let inbox = self.inbox.clone();
         let of = instance.clone();
         self.task(of, run, async move {

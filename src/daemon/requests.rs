@@ -27,7 +27,7 @@ impl Engine {
                 match self.read_again(config) {
                     Ok((plan, mark)) => {
                         if !dry_run {
-                            self.file = mark;
+                            (self.file, self.has_drifted) = (mark, false);
                         }
                         let command = Command::Apply { plan: Arc::new(plan), start, dry_run };
                         Some(self.open(command, wait, by, reply))

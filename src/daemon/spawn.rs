@@ -8,6 +8,7 @@ use crate::core::event::Hook;
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::ServicePlan;
 use crate::model::service::{Cause, SpawnStage};
+use crate::model::status::LastEnd;
 use crate::model::units::millis;
 use crate::os::spawn::{Limits, Session, SpawnFailure, SpawnSpec};
 
@@ -32,7 +33,16 @@ pub(super) struct Told {
     pub(super) notify: Option<String>,
     /// `run` without a terminal: Python is to write its lines as they come.
     pub(super) unbuffered: bool,
-    pub(super) hook: Option<(Hook, Option<Cause>)>,
+    pub(super) hook: Option<Occasion>,
+}
+
+/// What a hook is told of why it runs.
+#[derive(Clone, Debug)]
+pub(super) struct Occasion {
+    pub(super) hook: Hook,
+    pub(super) cause: Option<Cause>,
+    /// After the end of a run: how it ended.
+    pub(super) end: Option<LastEnd>,
 }
 
 /// The specification of the service's own program.
@@ -95,10 +105,18 @@ fn environment(plan: &ServicePlan, inherited: &Inherited, told: &Told) -> Inheri
             put("WATCHDOG_USEC", millis(watchdog).saturating_mul(1_000).to_string());
         }
     }
-    if let Some((hook, cause)) = told.hook {
-        put("EVERUP_HOOK", hook_name(hook).to_owned());
-        if let Some(cause) = cause {
-            put("EVERUP_CAUSE", cause.to_string());
+    if let Some(Occasion { hook, cause, end }) = &told.hook {
+        put("EVERUP_HOOK", hook_name(*hook).to_owned());
+        let known = [
+            ("EVERUP_CAUSE", cause.map(|cause| cause.to_string())),
+            ("EVERUP_CERTAINTY", end.as_ref().map(|end| end.certainty.to_string())),
+            ("EVERUP_EXIT_CODE", end.as_ref().and_then(|end| end.code).map(|code| code.to_string())),
+            ("EVERUP_SIGNAL", end.as_ref().and_then(|end| end.signal).map(|signal| signal.to_string())),
+        ];
+        for (name, value) in known {
+            if let Some(value) = value {
+                put(name, value);
+            }
         }
     }
     all

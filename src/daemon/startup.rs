@@ -166,8 +166,10 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         stopping,
         warnings,
         file,
+        has_drifted: false,
         exit_code: None,
         stop_signals: 0,
+        log_troubles: std::collections::BTreeMap::new(),
         records_due: 0,
         told_to_stop: None,
     })

@@ -31,6 +31,7 @@ impl Engine {
     /// Reads every tree once.
     pub(super) fn sample(&mut self) {
         self.now = clock::now();
+        self.has_drifted = self.file.has_changed();
         self.usages.read.clear();
         for (token, running) in self.processes.running() {
             let Some(pid) = running.pid else { continue };
@@ -56,6 +57,10 @@ impl Engine {
         for service in &mut services {
             for instance in &mut service.instances {
                 let id = InstanceId { service: service.name.clone(), index: instance.index };
+                if let Some(message) = self.log_troubles.get(&id) {
+                    let message = format!("{}: {message}", instance.name);
+                    service.warnings.push(Warning { code: "not_persisted".to_owned(), message });
+                }
                 // A reading of a run that is over says nothing about this one.
                 let Some((_, usage)) = self.usages.read.get(&id).filter(|(pid, _)| Some(*pid) == instance.pid) else {
                     continue;
@@ -87,7 +92,7 @@ impl Engine {
         if let Some(message) = kept {
             all.push(Warning { code: "not_persisted".to_owned(), message });
         }
-        if self.file.has_changed() {
+        if self.has_drifted {
             let message = "the file has changed since it was applied; everup up applies it".to_owned();
             all.push(Warning { code: "drift".to_owned(), message });
         }

@@ -4,16 +4,12 @@
 //! anything changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::handle::Handle;
 use crate::model::command::Denied;
 use crate::model::status::Status;
 use crate::model::units::{Moment, millis};
 use crate::server::reply::internal;
-
-/// How old a usage reading may be before the loop is asked for a new one.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// The JSON of one instance, in bytes, generously: saves growing the text step by step.
 const INSTANCE_SIZE: usize = 1024;
@@ -32,10 +28,7 @@ impl Rendered {
     /// # Errors
     /// `Internal` when it cannot be written.
     pub(crate) async fn status(&self, handle: &Handle) -> Result<Vec<u8>, Denied> {
-        if (handle.clock)().moment.since(handle.sampled.borrow().moment) > FRESH {
-            // For the reading that it takes: the snapshot holds it afterwards.
-            handle.status().await;
-        }
+        handle.refresh().await;
         let now = (handle.clock)().moment;
         let snapshot = handle.snapshot.borrow().clone();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -156,3 +156,17 @@ fn run_passes_bytes_through_and_records_them() {
     assert_eq!(project.read(".everup/echo/logs/echo.out.log"), "out\u{1}without newline");
     assert_eq!(project.read(".everup/echo/logs/echo.err.log"), "err\n");
 }
+
+#[test]
+fn after_end_is_told_how_the_run_ended() {
+    let project = Project::up(
+        "services:\n  web: {command: 'sh -c \"exit 3\"', restart: never, instances: 2, port: 9000, \
+         hooks: {after_end: 'sh -c \"env > told.${INDEX}; mv told.${INDEX} told-${INDEX}\"'}}\n",
+    );
+    wait_for("the hook", || project.path("told-2").exists());
+    let told = project.read("told-2");
+    for line in ["EVERUP_CAUSE=exit", "EVERUP_EXIT_CODE=3", "EVERUP_INSTANCE=web/2", "EVERUP_SERVICE=web", "PORT=9001"]
+    {
+        assert!(told.lines().any(|found| found == line), "{line} is missing in\n{told}");
+    }
+}

@@ -119,11 +119,11 @@ fn up_in_the_background_returns_once_all_is_ready_and_down_ends_it() {
     let project = Project::new(&format!(
         "services:\n  web: {{command: '${{EVERUP}} demo-app --port {port}', health: 'http://127.0.0.1:{port}/health'}}\n"
     ));
-    project.ok(&["up", "-d", "--wait"]);
+    assert_eq!(project.ok(&["up", "-d", "--wait"]), "", "nothing changed: everything was started");
     assert_eq!(get(port, "/health").expect("an answer").0, 200);
     let pid = project.status()["pid"].as_i64().expect("a pid");
     project.ok(&["down"]);
-    wait_for("the guardian to be gone", || !crate::support::alive(i32::try_from(pid).expect("a pid")));
+    assert!(!crate::support::alive(i32::try_from(pid).expect("a pid")), "down returned before everup was gone");
     assert_eq!(project.everup(&["status"]).status.code(), Some(6));
 }
 
@@ -146,4 +146,29 @@ fn the_api_answers_curl_and_describes_itself() {
     assert!(ask("POST /v1/services/web/restart?wait=20s").starts_with("HTTP/1.1 200"));
     assert!(ask("POST /v1/services/wbe/restart").contains("no_such_service"));
     assert!(ask("DELETE /v1/status").starts_with("HTTP/1.1 405"));
+}
+
+#[test]
+fn a_project_is_reached_by_its_name_from_anywhere() {
+    let project =
+        Project::up("name: everup-e2e-by-name\nservices:\n  web: {command: 'sh -c \"seq 1 12000; sleep 1000\"'}\n");
+    project.wait_ready("web");
+    let elsewhere = |args: &[&str]| {
+        let mut command = project.command(&["-p", "everup-e2e-by-name"]);
+        let output = command.args(args).current_dir("/").output().expect("everup runs");
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    for args in [vec!["status"], vec!["check"], vec!["config", "web"], vec!["up", "--dry-run"], vec!["logs", "-n", "1"]]
+    {
+        let (code, said) = elsewhere(&args);
+        assert_eq!(code, Some(0), "{args:?}: {said}");
+    }
+    wait_for("all lines", || project.ok(&["logs", "web", "--since", "1h"]).lines().count() == 12_000);
+    assert_eq!(project.ok(&["logs", "web", "--since", "1h", "-n", "3"]).lines().last(), Some("12000"));
+}
+
+#[test]
+fn a_program_that_puts_itself_in_the_background_is_warned_of() {
+    let project = Project::up("services:\n  web: {command: 'sh -c \"sleep 1000 & exit 0\"', restart: never}\n");
+    project.wait_service("web", "to be warned of", |web| web["warnings"][0]["code"] == "daemonised");
 }

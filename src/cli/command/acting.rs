@@ -45,16 +45,23 @@ pub(crate) fn act(
 /// # Errors
 /// What was refused or not fulfilled; of several the last, the others are said.
 pub(crate) fn carry_out(client: &Client, acting: &Acting, context: &Context) -> Result<Exit, Failure> {
-    let begun: Result<Vec<_>, ClientError> =
-        acting.actions.iter().map(|action| client.begin(action, acting.wait)).collect();
-    let whom = || waiting_for(&client.status().ok()?, &acting.targets, acting.goal);
-    let answers = answers(&context.out, begun?, whom)?;
-    let (outcome, failure) = merge(answers, context);
+    let (outcome, failure) = put(client, acting, context)?;
     if failure.is_none() || !outcome.services.is_empty() || !outcome.changes.is_empty() {
         let dry_run = acting.actions.iter().any(|action| matches!(action, Action::Up { dry_run: true, .. }));
         report(&outcome, dry_run, context)?;
     }
     failure.map_or(Ok(Exit::Done), Err)
+}
+
+/// Puts the requests and waits as long as was asked for. Returns what became of them.
+///
+/// # Errors
+/// When they cannot be put, or whoever waits is interrupted.
+pub(crate) fn put(client: &Client, acting: &Acting, context: &Context) -> Result<(Outcome, Option<Failure>), Failure> {
+    let begun: Result<Vec<_>, ClientError> =
+        acting.actions.iter().map(|action| client.begin(action, acting.wait)).collect();
+    let whom = || waiting_for(&client.status().ok()?, &acting.targets, acting.goal);
+    Ok(merge(answers(&context.out, begun?, whom)?, context))
 }
 
 /// One outcome of several; of several failures the last is handed on and the others are said.

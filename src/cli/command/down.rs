@@ -1,5 +1,7 @@
 //! `everup down`.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use crate::cli::Context;
@@ -9,6 +11,12 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::live::Goal;
 use crate::cli::project::locate;
 use crate::client::action::Action;
+use crate::os::tree::Process;
+
+/// How long the supervisor may take to write down the last and end, once nothing else runs.
+const LAST_WORK: Duration = Duration::from_secs(5);
+/// How often it is looked for.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// Options of `down`.
 #[derive(Debug, Args)]
@@ -27,6 +35,21 @@ pub(crate) struct Down {
 /// Stops everything; says whom it waits for.
 pub(crate) fn run(args: &Down, context: &Context) -> Result<Exit, Failure> {
     let client = locate(context, None)?.connect()?;
+    let supervisor = Process::find(client.status()?.pid);
     let actions = vec![Action::Down { force: args.force }];
-    carry_out(&client, &Acting { actions, targets: vec![], goal: Goal::Gone, wait: args.wait.limit() }, context)
+    let wait = args.wait.limit();
+    let exit = carry_out(&client, &Acting { actions, targets: vec![], goal: Goal::Gone, wait }, context)?;
+    if wait.is_some() {
+        await_end(supervisor);
+    }
+    Ok(exit)
+}
+
+/// Waits until the supervisor itself is gone, so that its folder can be removed or taken by another.
+fn await_end(supervisor: Option<Process>) {
+    let Some(process) = supervisor else { return };
+    let begun = crate::os::clock::now().moment;
+    while Process::find(process.pid) == Some(process) && crate::os::clock::now().moment.since(begun) < LAST_WORK {
+        std::thread::park_timeout(GLANCE);
+    }
 }

@@ -1,5 +1,7 @@
 //! `everup logs`: what the services wrote.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use regex::Regex;
 
@@ -60,31 +62,42 @@ impl Logs {
     }
 }
 
+/// As many lines as the supervisor answers with at once; more are read from its files.
+const SERVED: usize = 10_000;
+
 /// Shows them, from the supervisor or from what it left behind.
 pub(crate) fn run(args: &Logs, context: &Context) -> Result<Exit, Failure> {
     let project = locate(context, args.services.first().map(String::as_str))?;
     if let Some(client) = project.connect_if_live()? {
-        online(args, &client, context)?;
+        let known = Known::of(&client.status()?);
+        if args.lines() > SERVED && !args.follow && folder(&project).is_dir() {
+            from_files(args, &project, &known, context)?;
+        } else {
+            online(args, &client, &known, context)?;
+        }
     } else {
         offline::announce(&project, context)?;
-        from_files(args, &project, context)?;
+        from_files(args, &project, &offline::known(&project), context)?;
     }
     Ok(Exit::Done)
 }
 
-fn online(args: &Logs, client: &Client, context: &Context) -> Result<(), Failure> {
-    let known = Known::of(&client.status()?);
+fn folder(project: &Project) -> PathBuf {
+    project.state_dir.join("logs")
+}
+
+fn online(args: &Logs, client: &Client, known: &Known, context: &Context) -> Result<(), Failure> {
     let targets = known.select(&args.services)?;
     let wanted = LogArgs {
         selectors: args.services.clone(),
-        n: Some(args.lines()),
+        n: Some(args.lines().min(SERVED)),
         since: args.since.and_then(|since| since.time(context.now())).map(|time| time.to_string()),
         follow: args.follow,
         stream: args.stream(),
         previous: args.previous,
         grep: args.grep.as_ref().map(|grep| grep.as_str().to_owned()),
     };
-    let mut shown = Shown::new(&known, &targets, context);
+    let mut shown = Shown::new(known, &targets, context);
     for line in client.logs(&wanted)? {
         match line? {
             Streamed::Item(line) => shown.line(&line)?,
@@ -98,8 +111,7 @@ fn online(args: &Logs, client: &Client, context: &Context) -> Result<(), Failure
     Ok(())
 }
 
-fn from_files(args: &Logs, project: &Project, context: &Context) -> Result<(), Failure> {
-    let known = offline::known(project);
+fn from_files(args: &Logs, project: &Project, known: &Known, context: &Context) -> Result<(), Failure> {
     let targets = known.select(&args.services)?;
     let query = Query {
         services: targets.iter().map(|target| (target.service.clone(), target.index)).collect(),
@@ -111,10 +123,10 @@ fn from_files(args: &Logs, project: &Project, context: &Context) -> Result<(), F
         labels: known.counts(),
         ..Query::default()
     };
-    let lines = Reader::new(project.state_dir.join("logs")).tail(&query).map_err(|error| {
+    let lines = Reader::new(folder(project)).tail(&query).map_err(|error| {
         Failure::failed(format!("cannot read the logs in {}: {error}", project.state_dir.display()))
     })?;
-    let mut shown = Shown::new(&known, &targets, context);
+    let mut shown = Shown::new(known, &targets, context);
     lines.iter().try_for_each(|line| shown.line(line))
 }
 

@@ -34,7 +34,7 @@ fn page(verb: Option<&str>) -> Result<String, Failure> {
                 .get_subcommands()
                 .find(|known| known.get_name() == verb || known.get_all_aliases().any(|alias| alias == verb));
             let Some(found) = found else {
-                let near = nearest(verb, whole.get_subcommands().map(|known| known.get_name()));
+                let near = nearest(verb, whole.get_subcommands().map(clap::Command::get_name));
                 let failure = Failure::new(Exit::Usage, format!("cannot find a verb named {verb}"));
                 return Err(if near.is_empty() {
                     failure

@@ -122,7 +122,11 @@ fn one_project(args: &Status, project: &Project, context: &Context) -> Result<(S
     let text = table::services(status.services.iter(), context.now(), &context.out.stdout);
     if !args.watch {
         let of_services = status.services.iter().flat_map(|service| {
-            service.warnings.iter().map(move |warning| format!("{}: {}", service.name, warning.message))
+            service.warnings.iter().map(move |warning| {
+                // Most name the instance they are about.
+                let named = warning.message.starts_with(service.name.as_str());
+                if named { warning.message.clone() } else { format!("{}: {}", service.name, warning.message) }
+            })
         });
         for warning in status.warnings.iter().map(|warning| warning.message.clone()).chain(of_services) {
             context.out.talk(&format!("warning: {warning}"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::command::acting::{Acting, carry_out};
+use crate::cli::command::acting::{Acting, carry_out, put};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::live::Goal;
 use crate::cli::project::{Project, file, load, surroundings};
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Up, context: &Context) -> Result<ExitCode, Failure> {
     if args.dry_run {
         return would_start(&plan, &start, context).map(Into::into);
     }
-    if args.detach { in_background(args, &project, &plan, context).map(Into::into) } else { become_guardian() }
+    if args.detach { in_background(args, &project, &plan, start, context).map(Into::into) } else { become_guardian() }
 }
 
 /// The services named, each of them in the file.
@@ -169,18 +169,29 @@ fn wanted(plan: &Plan, start: &[ServiceName]) -> BTreeSet<ServiceName> {
     wanted
 }
 
-fn in_background(args: &Up, project: &Project, plan: &Plan, context: &Context) -> Result<Exit, Failure> {
+fn in_background(
+    args: &Up,
+    project: &Project,
+    plan: &Plan,
+    start: Vec<ServiceName>,
+    context: &Context,
+) -> Result<Exit, Failure> {
     let (client, pid) = detach::start(project, context)?;
     if args.wait.is_some() {
-        let actions = vec![Action::Up { config: None, start: vec![], dry_run: false }];
-        return carry_out(&client, &Acting { actions, targets: vec![], goal: Goal::Ready, wait: args.wait }, context);
+        // It runs just as the file says; what is left to do is to wait for it.
+        let actions = vec![Action::Up { config: None, start, dry_run: false }];
+        let acting = Acting { actions, targets: vec![], goal: Goal::Ready, wait: args.wait };
+        if let (_, Some(failure)) = put(&client, &acting, context)? {
+            return Err(failure);
+        }
     }
     if context.out.json {
         context
             .out
             .object(&serde_json::json!({"v": 1, "project": plan.project, "pid": pid, "socket": project.socket}))?;
     } else {
-        context.out.talk(&format!("{} is up (pid {pid}); `everup status` shows how it is", plan.project));
+        let ready = if args.wait.is_some() { " and ready" } else { "" };
+        context.out.talk(&format!("{} is up{ready} (pid {pid}); `everup status` shows how it is", plan.project));
     }
     Ok(Exit::Done)
 }

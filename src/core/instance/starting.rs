@@ -50,7 +50,8 @@ impl Instance {
             Hook::AfterEnd => self.last_end.as_ref().map(|end| end.cause).or(self.cause),
             Hook::Stop => self.cause,
         };
-        Action::RunHook { instance: self.id.clone(), run: self.run, hook, plan: self.plan.clone(), cause }
+        let end = self.last_end.clone().filter(|end| hook == Hook::AfterEnd && end.run == self.run);
+        Action::RunHook { instance: self.id.clone(), run: self.run, hook, plan: self.plan.clone(), cause, end }
     }
 
     /// `before_start` has succeeded.

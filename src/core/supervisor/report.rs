@@ -107,7 +107,7 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
         ready: service.is_ready(),
         healthy: (!healths.is_empty()).then(|| healths.iter().all(|healthy| *healthy)),
         cause: telling.and_then(|instance| instance.cause),
-        reason: telling.and_then(|instance| instance.reason.clone().or_else(|| instance.said.clone())),
+        reason: telling.and_then(reason),
         restarts: service.instances.values().map(|instance| instance.restarts).sum(),
         restarts_last_hour: service.instances.values().map(|instance| instance.restarts_last_hour(now)).sum(),
         crash_looping: service.instances.values().any(|instance| instance.crash_looping),
@@ -116,6 +116,12 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
         warnings,
         instances,
     }
+}
+
+/// A sentence beside its state: everup's, else what the program says of itself while it runs.
+fn reason(instance: &Instance) -> Option<String> {
+    let says = || instance.said.clone().filter(|_| instance.is_started());
+    instance.reason.clone().or_else(says)
 }
 
 fn of_instance(instance: &Instance, now: Moment) -> InstanceStatus {
@@ -129,7 +135,7 @@ fn of_instance(instance: &Instance, now: Moment) -> InstanceStatus {
         ready: instance.is_ready(),
         healthy: live.and_then(|live| live.healthy),
         cause: instance.cause,
-        reason: instance.reason.clone().or_else(|| instance.said.clone()),
+        reason: reason(instance),
         pid: main_pid(instance),
         run: (instance.run.0 > 0).then_some(instance.run),
         started_at: live.map(|live| live.since.wall),

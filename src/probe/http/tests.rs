@@ -288,10 +288,10 @@ async fn a_unix_socket_is_asked_also_under_a_long_path() {
         }
         server.abort();
         assert!(server.await.is_err());
-        assert_eq!(
-            asked(&over(&path), PATIENCE).await.0,
-            reason::fail(format!("connection refused by {}", path.display()))
-        );
+        // A process that another test is just starting may hold the listener for a moment more.
+        let answers = ["refused", "reset"].map(|how| reason::fail(format!("connection {how} by {}", path.display())));
+        let answer = asked(&over(&path), PATIENCE).await.0;
+        assert!(answers.contains(&answer), "{answer:?}");
     }
 }
 
