@@ -39,6 +39,8 @@ use crate::os::oom::OomReading;
 const A_TURN: usize = 512;
 /// How long after the start, or after another file was applied, its memory is given back.
 const SETTLED: Duration = Duration::from_secs(2);
+/// How long children that lost the guardian have between TERM and KILL.
+const ORPHANS_GET: Duration = Duration::from_secs(5);
 /// How long after a change the state file is written: changes come in bursts.
 const STATE_RESTS: Duration = Duration::from_millis(100);
 /// How long the records of the last runs are waited for at the end; each of them waits for its lines a little less.
@@ -106,6 +108,8 @@ impl Engine {
         samples.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         samples.tick().await;
         let mut terminations = Arriving::new(SignalKind::terminate());
+        // What a terminal sends to all in the foreground comes by way of the guardian; here it must only not kill.
+        let _deaf = [SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup()].map(Arriving::new);
         let mut resizes = Arriving::new(SignalKind::window_change());
         while self.exit_code.is_none() {
             let wait = self.until_next();
@@ -114,7 +118,7 @@ impl Engine {
                 biased;
                 heard = heard(&self.processes) => match heard {
                     Some(message) => events = self.hear_guardian(message),
-                    None => return without_guardian(),
+                    None => return self.without_guardian().await,
                 },
                 Some(news) = self.news.recv() => {
                     self.now = clock::now();
@@ -275,6 +279,7 @@ impl Engine {
                 None
             }
             News::Interrupted => Some(self.interrupted(true)),
+            News::ReaderGone => Some(self.reader_gone()),
         }
     }
 
@@ -296,6 +301,20 @@ impl Engine {
         self.publisher.fact(fact, self.now.wall);
     }
 
+    /// The guardian was killed: its children have lost their parent, so nobody may be left to run on unseen.
+    async fn without_guardian(&mut self) -> u8 {
+        tracing::error!("the guardian is gone: every service is ended");
+        eprintln!("everup: its guardian process is gone; every service is being ended");
+        let until = clock::now().moment.after(ORPHANS_GET);
+        while self.processes.end_orphans(clock::now().moment >= until) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let _ = self.stopping.send(true);
+        self.doors.close().await;
+        self.end_memory();
+        1
+    }
+
     async fn finish(&mut self) -> u8 {
         let code = self.exit_code.unwrap_or(1);
         self.publish();
@@ -313,7 +332,7 @@ impl Engine {
         while self.records_due > 0 {
             match tokio::time::timeout_at(until, self.news.recv()).await {
                 Ok(Some(News::RunOver(record))) => self.run_over(*record),
-                Ok(Some(News::Core(_) | News::Notify { .. } | News::Interrupted)) => {}
+                Ok(Some(News::Core(_) | News::Notify { .. } | News::Interrupted | News::ReaderGone)) => {}
                 Ok(None) | Err(_) => break,
             }
         }
@@ -337,12 +356,6 @@ impl Engine {
         let fresh = Arc::new(self.status());
         self.publisher.status.send_replace(fresh);
     }
-}
-
-fn without_guardian() -> u8 {
-    tracing::error!("the guardian is gone: nothing can be supervised without it");
-    eprintln!("everup: the guardian process is gone, so everup ends");
-    1
 }
 
 fn tell(teller: &mpsc::Sender<CommandNews>, news: CommandNews) -> Option<Event> {

@@ -23,6 +23,8 @@ pub(super) enum News {
     },
     /// The end of a run with its last lines: complete, to be written down.
     RunOver(Box<RunRecord>),
+    /// Whoever read what `run` prints has gone: the program would have got SIGPIPE.
+    ReaderGone,
     /// A person typed Ctrl-C in `run`; the terminal has told the program.
     Interrupted,
 }

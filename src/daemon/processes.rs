@@ -13,7 +13,9 @@ use crate::guardian::link::Link;
 use crate::guardian::protocol::{StdioSpec, ToGuardian, Token};
 use crate::model::names::{InstanceId, Pid, Run};
 use crate::model::service::{End, SpawnStage};
+use crate::model::signal::Signal;
 use crate::os::spawn::SpawnSpec;
+use crate::os::tree::Process;
 
 /// The engine's side of everything the guardian runs for it. Cheap to clone; one thread.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ struct Table {
     last: u64,
     owners: HashMap<Token, Owner>,
     runs: BTreeMap<InstanceId, Token>,
+    /// The guardian is gone and TERM has been sent in its place.
+    orphaned: bool,
 }
 
 /// Whose process it is.
@@ -150,6 +154,29 @@ impl Processes {
             Some(Owner::Run(running)) => Some(running.clone()),
             Some(Owner::Command(_)) | None => None,
         }
+    }
+
+    /// Ends what the guardian has left behind: TERM at the first call, KILL once `now` is said. Returns whether any
+    /// process still lives.
+    pub(super) fn end_orphans(&self, now: bool) -> bool {
+        let mut table = self.table.borrow_mut();
+        let first = !std::mem::replace(&mut table.orphaned, true);
+        let mut living = false;
+        for owner in table.owners.values() {
+            let Owner::Run(Running { pid: Some(main), cgroup, .. }) = owner else { continue };
+            let pids = match cgroup {
+                Some(path) => crate::os::cgroup::procs(path).unwrap_or_default(),
+                None => crate::os::tree::descendants(*main, &|_| false),
+            };
+            for process in pids.into_iter().filter_map(Process::find) {
+                living = true;
+                if first || now {
+                    // It may have ended just now.
+                    let _ = process.signal(if now { Signal::KILL } else { Signal::TERM }.number());
+                }
+            }
+        }
+        living
     }
 
     fn token_of(&self, instance: &InstanceId, run: Run) -> Option<Token> {

@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::core::event::Event;
 use crate::daemon::news::News;
+use crate::daemon::state::State;
 use crate::history::record::Recorder;
 use crate::history::run::RunRecord;
 use crate::model::event::{EventRecord, EventWord, Fact};
@@ -78,6 +79,34 @@ impl Publisher {
         // Without followers there is nobody to tell.
         let _ = self.events.send(record);
         over
+    }
+
+    /// Writes down the runs that an everup which did not end in order left unexplained.
+    pub(super) fn lost(&mut self, before: &State, wall: Timestamp) {
+        if before.clean {
+            return;
+        }
+        for (id, kept) in before.by_instance().filter(|(_, kept)| kept.pid.is_some()) {
+            let fact = Fact {
+                service: Some(id.service.clone()),
+                index: Some(id.index),
+                instances: id.index,
+                run: Some(kept.run),
+                cause: Some(Cause::SupervisorLost),
+                certainty: Some(Certainty::Likely),
+                message: Some("everup itself was killed or crashed".to_owned()),
+                evidence: vec![
+                    "everup itself had ended without stopping it in order (killed, crashed, or the machine went down)"
+                        .to_owned(),
+                    "how this run ended was not seen".to_owned(),
+                ],
+                then: Some("started anew with everup".to_owned()),
+                ..Fact::new(EventWord::Ended)
+            };
+            if let Some(record) = self.fact(fact, wall) {
+                self.recorder.run(record);
+            }
+        }
     }
 
     fn note(&mut self, fact: &Fact, id: Option<&InstanceId>, wall: Timestamp) {

@@ -8,6 +8,8 @@ use crate::daemon::engine::Engine;
 use crate::model::command::{Caller, Command, Target};
 use crate::model::signal::Signal;
 
+/// SIGPIPE by number.
+const PIPE: i32 = 13;
 /// SIGQUIT by number.
 const QUIT: i32 = 3;
 /// The same wish within this time is one wish: timeout(1) and systemd signal the process and all of its group, so it
@@ -32,7 +34,7 @@ impl Engine {
                 self.reconcile_by_signal();
                 None
             }
-            Signal::HUP => Some(self.stop_all("the end of its terminal")),
+            Signal::HUP => Some(self.stop_all("SIGHUP (its terminal has gone)")),
             other if running_one && FOR_THE_PROGRAM.contains(&other.number()) => {
                 let targets = self.core.plan().services.iter().map(|s| Target::all(s.name.clone())).collect();
                 Some(self.ask_core(Command::Signal { targets, signal: other }, "a signal"))
@@ -49,6 +51,18 @@ impl Engine {
             return self.ask_core(Command::Down { force: true }, "a second Ctrl-C");
         }
         self.ask_core(Command::Interrupt { delivered }, "Ctrl-C")
+    }
+
+    /// Whoever read the program's output has gone. As without everup in between, the program gets SIGPIPE, and its
+    /// end is the end.
+    pub(super) fn reader_gone(&mut self) -> Event {
+        let noted = self.ask_core(Command::Interrupt { delivered: true }, "the end of its reader");
+        self.advance(vec![noted]);
+        let targets = self.core.plan().services.iter().map(|s| Target::all(s.name.clone())).collect();
+        match Signal::from_number(PIPE) {
+            Some(signal) => self.ask_core(Command::Signal { targets, signal }, "the end of its reader"),
+            None => self.stop_all("the end of its reader"),
+        }
     }
 
     fn stop_all(&mut self, by: &str) -> Event {

@@ -102,7 +102,8 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
     let started = clock::now();
     let seeds = seeds(&dir, &recorder, started.moment.0 ^ u64::from(std::process::id()));
     let core = Supervisor::new(plan.clone(), seeds, &start);
-    let publisher = Publisher::new(recorder, Arc::new(first_status(&plan, started.wall)));
+    let mut publisher = Publisher::new(recorder, Arc::new(first_status(&plan, started.wall)));
+    publisher.lost(&State::read(&dir), started.wall);
     let (inbox, news) = mpsc::channel(INBOX);
     let (asking, requests) = mpsc::channel(REQUESTS);
     let (stopping, stop_seen) = watch::channel(false);
@@ -117,10 +118,9 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         clock: clock::now,
     };
     let socket_path = plan.socket_path();
-    let mut servers = vec![open_unix(&plan, &socket_path, &handle, &stop_seen)?];
-    if let Some(server) = open_tcp(&plan, &handle, &stop_seen)? {
-        servers.push(server);
-    }
+    // The control socket comes last: whoever finds it may rely on all the rest.
+    let mut servers: Vec<_> = open_tcp(&plan, &handle, &stop_seen)?.into_iter().collect();
+    servers.push(open_unix(&plan, &socket_path, &handle, &stop_seen)?);
     let entry = registry::Entry {
         project: plan.project.clone(),
         config: plan.file.clone(),
@@ -280,7 +280,7 @@ fn read_token(path: &Path) -> Result<String, StartError> {
         .map_err(|source| StartError::System { what: format!("read web.token_file {}", path.display()), source })?;
     let token = text.trim().to_owned();
     if token.is_empty() {
-        return Err(StartError::Refused(format!("use web.token_file {}: it is empty", path.display())));
+        return Err(StartError::Refused(format!("cannot use web.token_file {}: it is empty", path.display())));
     }
     Ok(token)
 }

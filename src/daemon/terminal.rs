@@ -80,12 +80,12 @@ impl Terminal {
             if let Ok(writer) = master.try_clone() {
                 *self.input.lock().unwrap_or_else(PoisonError::into_inner) = Some(File::from(writer));
             }
-            self.listen(inbox);
-            return (self.copy(master, io::stdout()), None);
+            self.listen(inbox.clone());
+            return (self.copy(master, io::stdout(), inbox), None);
         }
         let mut fds = fds.into_iter();
-        let stdout = fds.next().and_then(|fd| self.copy(fd, io::stdout()));
-        let stderr = fds.next().and_then(|fd| self.copy(fd, io::stderr()));
+        let stdout = fds.next().and_then(|fd| self.copy(fd, io::stdout(), inbox.clone()));
+        let stderr = fds.next().and_then(|fd| self.copy(fd, io::stderr(), inbox));
         (stdout, stderr)
     }
 
@@ -107,7 +107,7 @@ impl Terminal {
     }
 
     /// Copies everything from `from` to `ours` and into a pipe, whose read end is returned.
-    fn copy(&mut self, from: OwnedFd, mut ours: impl Write + Send + 'static) -> Option<OwnedFd> {
+    fn copy(&mut self, from: OwnedFd, mut ours: impl Write + Send + 'static, told: mpsc::Sender<News>) -> Option<OwnedFd> {
         let pipe = crate::os::pipe::between_threads().ok()?;
         let (kept, log) = (pipe.read, pipe.write);
         let (done, wait) = threads::sync_channel(1);
@@ -116,8 +116,11 @@ impl Terminal {
             let mut buffer = [0; 16 * 1024];
             while let Some(read) = read_some(&mut from, &mut buffer) {
                 let bytes = buffer.get(..read).unwrap_or_default();
-                // A reader of ours that has gone must not end the program's log, nor the other way round.
-                let _ = ours.write_all(bytes).and_then(|()| ours.flush());
+                let gone = ours.write_all(bytes).and_then(|()| ours.flush()).is_err();
+                if gone {
+                    // Where the inbox is full, the next piece of output tells it again.
+                    let _ = told.try_send(News::ReaderGone);
+                }
                 if log.as_mut().is_some_and(|log| log.write_all(bytes).is_err()) {
                     log = None;
                 }

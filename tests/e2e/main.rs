@@ -11,6 +11,7 @@ mod support;
 mod doors;
 mod faults;
 mod hooks;
+mod deaths;
 mod life;
 mod limits;
 mod logs;

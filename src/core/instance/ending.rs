@@ -156,6 +156,11 @@ impl Instance {
         let interrupted = self.interrupted.is_some_and(|at| now.since(at) < PERSON_COUNTS_FOR);
         let asked = before.as_ref().and_then(|dying| dying.asked.clone()).or_else(|| self.persons_doing(end, cx));
         let mut explained = explain(end, traces, asked.as_ref());
+        if let End::NotSpawned { stage, .. } = end
+            && let Some(subject) = self.subject_of(*stage)
+        {
+            explained.evidence.push(subject);
+        }
         if let (Some(reason), End::NotSpawned { stage: SpawnStage::Hook, .. }) = (&self.reason, end) {
             explained.evidence = vec![reason.clone()];
         }
@@ -226,6 +231,29 @@ impl Instance {
         let sent = self.signalled.as_ref().filter(|sent| lately(sent.at))?;
         let same = matches!(end, End::Signal { signal, .. } if *signal == sent.signal);
         same.then(|| told(format!("{} had {} sent to it just before", sent.by, sent.signal)))
+    }
+
+    /// What a step of its start was about, for people.
+    fn subject_of(&self, stage: SpawnStage) -> Option<String> {
+        match stage {
+            SpawnStage::Program | SpawnStage::Exec => {
+                self.plan.command.first().map(|program| format!("the program is {program}"))
+            }
+            SpawnStage::Cwd => Some(format!("cwd is {}", self.plan.cwd.display())),
+            SpawnStage::User | SpawnStage::Credentials => {
+                let user = self.plan.user.as_deref().unwrap_or("everup's own");
+                let group = self.plan.group.as_deref().map(|group| format!(", group {group}")).unwrap_or_default();
+                Some(format!("user is {user}{group}"))
+            }
+            SpawnStage::Files
+            | SpawnStage::Hook
+            | SpawnStage::Fork
+            | SpawnStage::Cgroup
+            | SpawnStage::Session
+            | SpawnStage::Limits
+            | SpawnStage::Nice
+            | SpawnStage::Fds => None,
+        }
     }
 
     fn note_end(

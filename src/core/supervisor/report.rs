@@ -111,7 +111,11 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
         restarts: service.instances.values().map(|instance| instance.restarts).sum(),
         restarts_last_hour: service.instances.values().map(|instance| instance.restarts_last_hour(now)).sum(),
         crash_looping: service.instances.values().any(|instance| instance.crash_looping),
-        held: wanted().find_map(|instance| instance.held.clone()),
+        held: if wanted().all(|instance| instance.held.is_some()) {
+            wanted().find_map(|instance| instance.held.clone())
+        } else {
+            None
+        },
         reload: None,
         warnings,
         instances,
