@@ -155,6 +155,7 @@ fn exit_of(code: DeniedCode) -> Exit {
         DeniedCode::BadRequest => Exit::Usage,
         DeniedCode::NoSuchService | DeniedCode::NotFound => Exit::NoSuchService,
         DeniedCode::ConfigInvalid => Exit::ConfigInvalid,
+        DeniedCode::NotRunning => Exit::NotHealthy,
         DeniedCode::TimedOut => Exit::TimedOut,
         DeniedCode::Unavailable => Exit::NoSupervisor,
         DeniedCode::Unauthorized
@@ -182,6 +183,7 @@ mod tests {
             (DeniedCode::MethodNotAllowed, 1),
             (DeniedCode::ConfigInvalid, 5),
             (DeniedCode::Conflict, 1),
+            (DeniedCode::NotRunning, 3),
             (DeniedCode::Failed, 1),
             (DeniedCode::TooLarge, 1),
             (DeniedCode::TimedOut, 7),

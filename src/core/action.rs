@@ -8,9 +8,19 @@ use crate::model::event::Fact;
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::ServicePlan;
 use crate::model::probe::ProbeRole;
-use crate::model::service::Cause;
+use crate::model::service::{Cause, Certainty};
 use crate::model::signal::Signal;
-use crate::model::status::LastEnd;
+
+/// How a run ended, as its hook is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// How sure the cause is.
+    pub certainty: Certainty,
+    /// The exit code, after an exit.
+    pub code: Option<i32>,
+    /// The signal, after one.
+    pub signal: Option<Signal>,
+}
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +85,7 @@ pub enum Action {
         /// Why the run started or ended, for EVERUP_CAUSE.
         cause: Option<Cause>,
         /// After the end of a run: how it ended.
-        end: Option<LastEnd>,
+        end: Option<Ending>,
     },
     /// Write this down.
     Record(Fact),

@@ -110,7 +110,9 @@ impl Engine {
         let of = |id: &InstanceId| target.index.is_none_or(|index| index == id.index);
         let asked: Vec<_> = running.into_iter().filter(|(id, _)| of(id)).collect();
         if asked.is_empty() {
-            return Err(refused(format!("nothing of {} runs", plan.name), "start it: everup start"));
+            let hint = Some(format!("everup start {}", plan.name));
+            let message = format!("nothing of {} runs", plan.name);
+            return Err(Denied { code: DeniedCode::NotRunning, message, hint });
         }
         let several = plan.instances;
         let mut questions: Vec<(String, ProbeRole, BoxedQuestion)> = vec![];

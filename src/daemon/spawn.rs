@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use crate::core::action::Ending;
 use crate::core::event::Hook;
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::ServicePlan;
 use crate::model::service::{Cause, SpawnStage};
-use crate::model::status::LastEnd;
 use crate::model::units::millis;
 use crate::os::spawn::{Limits, Session, SpawnFailure, SpawnSpec};
 
@@ -42,7 +42,7 @@ pub(super) struct Occasion {
     pub(super) hook: Hook,
     pub(super) cause: Option<Cause>,
     /// After the end of a run: how it ended.
-    pub(super) end: Option<LastEnd>,
+    pub(super) end: Option<Ending>,
 }
 
 /// The specification of the service's own program.

@@ -170,6 +170,8 @@ pub enum DeniedCode {
     ConfigInvalid,
     /// 409: not possible in this state.
     Conflict,
+    /// 409: nothing of it runs.
+    NotRunning,
     /// 409: the service failed while its start was waited for.
     Failed,
     /// 413.

@@ -62,7 +62,7 @@ pub(crate) fn status_of(code: DeniedCode) -> StatusCode {
         DeniedCode::Forbidden => StatusCode::FORBIDDEN,
         DeniedCode::NoSuchService | DeniedCode::NotFound => StatusCode::NOT_FOUND,
         DeniedCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        DeniedCode::Conflict | DeniedCode::Failed => StatusCode::CONFLICT,
+        DeniedCode::Conflict | DeniedCode::NotRunning | DeniedCode::Failed => StatusCode::CONFLICT,
         DeniedCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         DeniedCode::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         DeniedCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

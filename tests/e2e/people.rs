@@ -172,3 +172,17 @@ fn a_program_that_puts_itself_in_the_background_is_warned_of() {
     let project = Project::up("services:\n  web: {command: 'sh -c \"sleep 1000 & exit 0\"', restart: never}\n");
     project.wait_service("web", "to be warned of", |web| web["warnings"][0]["code"] == "daemonised");
 }
+
+#[test]
+fn what_is_about_something_that_does_not_run_ends_with_3() {
+    let project = Project::up(
+        "services:\n  web: {command: sleep 1000, enabled: false, health: {exec: 'true'}}\n  db: {command: sleep 1000}\n  \
+         lost: {command: 'false', restart: {delay: 30s, jitter: 0}}\n",
+    );
+    project.wait_service("lost", "to wait for its next try", |lost| lost["state"] == "backoff");
+    for args in [vec!["probe", "web"], vec!["signal", "HUP", "web"]] {
+        let output = project.everup(&args);
+        assert_eq!(output.status.code(), Some(3), "{args:?}: {}", text(&output.stderr));
+    }
+    assert_eq!(project.ok(&["up"]), "nothing to change\n");
+}

@@ -20,6 +20,8 @@ use crate::model::plan::{ControlPlan, Plan, WebPlan};
 
 /// How often usage is sampled by itself.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// The bits of a mode that let others than the owner connect.
+const WRITABLE_FOR_OTHERS: u32 = 0o022;
 /// How many values `defaults` may stand for once they are laid under every service.
 const MAX_DEFAULTS: usize = 500_000;
 
@@ -173,12 +175,21 @@ fn control(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> ControlPlan {
         .get("control")
         .and_then(|node| decoder.section(node, &keys::CONTROL))
         .unwrap_or(Fields::none(&keys::CONTROL));
-    ControlPlan {
+    let plan = ControlPlan {
         socket: decoder.path(&fields, "socket"),
         mode: decoder.value::<Mode>(&fields, "mode").0,
         users: decoder.list(&fields, "users").unwrap_or_default(),
         groups: decoder.list(&fields, "groups").unwrap_or_default(),
+    };
+    let invited = !plan.users.is_empty() || !plan.groups.is_empty();
+    if invited && (plan.socket.is_none() || plan.mode & WRITABLE_FOR_OTHERS == 0) {
+        decoder.faults.note(
+            fields.place,
+            "the state folder and a socket of mode 0600 are closed to those listed here",
+            "set `socket` to a path outside the state folder and `mode: \"0666\"`; whoever is not listed is refused",
+        );
     }
+    plan
 }
 
 /// The door over TCP, and where `listen` stands.

@@ -247,6 +247,24 @@ fn an_env_file_that_all_may_read_is_noted_when_it_holds_a_secret() {
 }
 
 #[test]
+fn people_who_may_talk_to_a_closed_socket_are_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("supervisor.yaml");
+    for (control, notes) in [
+        ("users: [root]", 1),
+        ("groups: [root], mode: '0666'", 1),
+        ("users: [root], socket: /run/app.sock", 1),
+        ("users: [root], socket: /run/app.sock, mode: '0666'", 0),
+        ("mode: '0666'", 0),
+    ] {
+        std::fs::write(&file, format!("control: {{{control}}}\nservices: {{web: {{command: x}}}}\n")).unwrap();
+        let (plan, diagnostics) = check(&file, &around());
+        assert!(plan.is_some() && diagnostics.is_valid());
+        assert_eq!(diagnostics.list().len(), notes, "{control}");
+    }
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "the time a load takes is what is asked here")]
 fn a_hundred_services_load_at_once() {
     use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! From "wanted" to "ready".
 
-use crate::core::action::Action;
+use crate::core::action::{Action, Ending};
 use crate::core::context::Context;
 use crate::core::event::Hook;
 use crate::core::health::{Health, gate_role, probe_of};
@@ -50,7 +50,8 @@ impl Instance {
             Hook::AfterEnd => self.last_end.as_ref().map(|end| end.cause).or(self.cause),
             Hook::Stop => self.cause,
         };
-        let end = self.last_end.clone().filter(|end| hook == Hook::AfterEnd && end.run == self.run);
+        let end = self.last_end.as_ref().filter(|end| hook == Hook::AfterEnd && end.run == self.run);
+        let end = end.map(|end| Ending { certainty: end.certainty, code: end.code, signal: end.signal });
         Action::RunHook { instance: self.id.clone(), run: self.run, hook, plan: self.plan.clone(), cause, end }
     }
 

@@ -153,7 +153,9 @@ impl Supervisor {
                 if instance.is_under_way() || instance.is_completed() { before(instance.run) } else { instance.run };
             let ended = instance.plan.kind == Kind::Service && matches!(instance.phase, Phase::Exited { .. });
             if instance.desired == Desired::Up && !ended {
-                let tell = if was_wanted && instance.is_under_way() { Tell::Nothing } else { Tell::State };
+                // Who was wanted before is news only where nothing brings it up any more.
+                let given_up = matches!(instance.phase, Phase::Failed);
+                let tell = if was_wanted && !given_up { Tell::Nothing } else { Tell::State };
                 goals.push(Goal::Ready { id, left, tell });
             }
         }

@@ -229,7 +229,7 @@ impl Supervisor {
             .collect();
         if live.is_empty() {
             return Err(Denied {
-                code: DeniedCode::Conflict,
+                code: DeniedCode::NotRunning,
                 message: "nothing of it runs, so there is nothing to signal".to_owned(),
                 hint: Some("everup status".to_owned()),
             });

@@ -220,7 +220,11 @@ impl Supervisor {
         let progress = self.progress(goal);
         let (message, gap_ms) = match (goal, progress) {
             (Goal::Ready { tell: Tell::Nothing, .. } | Goal::AllGone, _) => return None,
-            (_, Progress::Broken(message)) => (message, None),
+            // The name stands before it anyway.
+            (_, Progress::Broken(message)) => {
+                let bare = message.strip_prefix(name.as_str()).map(|rest| rest.trim_start().to_owned());
+                (bare.unwrap_or(message), None)
+            }
             (Goal::Ready { tell, .. }, Progress::Holds) => {
                 let kind = instance.map_or(Kind::Service, |instance| instance.plan.kind);
                 let gap = instance.and_then(|instance| instance.gap).filter(|_| *tell == Tell::Gap);
