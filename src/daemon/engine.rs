@@ -41,6 +41,8 @@ const A_TURN: usize = 512;
 const SETTLED: Duration = Duration::from_secs(2);
 /// How long children that lost the guardian have between TERM and KILL.
 const ORPHANS_GET: Duration = Duration::from_secs(5);
+/// Snapshots are made at most this often while news comes in a burst; an answer never runs ahead of its snapshot.
+const SNAPSHOT_RESTS: Duration = Duration::from_millis(5);
 /// How long after a change the state file is written: changes come in bursts.
 const STATE_RESTS: Duration = Duration::from_millis(100);
 /// How long the records of the last runs are waited for at the end; each of them waits for its lines a little less.
@@ -68,6 +70,9 @@ pub(super) struct Engine {
     pub(super) terminal: Option<Terminal>,
     pub(super) keeper: Keeper,
     pub(super) state_dirty: Option<crate::model::units::Moment>,
+    /// When the snapshot was published last, and when the next is due because something has changed since.
+    pub(super) published_at: crate::model::units::Moment,
+    pub(super) publish_due: Option<crate::model::units::Moment>,
     /// When the memory that starting needed is given back.
     pub(super) slim_at: Option<crate::model::units::Moment>,
     pub(super) tasks: BTreeMap<InstanceId, Vec<(Run, AbortHandle)>>,
@@ -154,7 +159,11 @@ impl Engine {
             }
             events = news;
         }
-        self.publish();
+        if self.now.moment.since(self.published_at) >= SNAPSHOT_RESTS {
+            self.publish();
+        } else {
+            self.publish_due.get_or_insert(self.published_at.after(SNAPSHOT_RESTS));
+        }
         if self.slim_at.is_some_and(|at| at <= self.now.moment) {
             self.slim_at = None;
             crate::os::memory::slim_down();
@@ -171,7 +180,7 @@ impl Engine {
 
     fn until_next(&self) -> Duration {
         let core = self.core.next_deadline().map(|deadline| deadline.at);
-        let next = core.into_iter().chain(self.state_dirty).chain(self.slim_at).min();
+        let next = core.into_iter().chain(self.state_dirty).chain(self.slim_at).chain(self.publish_due).min();
         next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
     }
 
@@ -353,6 +362,8 @@ impl Engine {
 
     /// Publishes the snapshot that doors show.
     pub(super) fn publish(&mut self) {
+        self.published_at = self.now.moment;
+        self.publish_due = None;
         let fresh = Arc::new(self.status());
         self.publisher.status.send_replace(fresh);
     }

@@ -154,6 +154,8 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         terminal,
         keeper,
         state_dirty: None,
+        published_at: crate::model::units::Moment::default(),
+        publish_due: None,
         slim_at: None,
         tasks: std::collections::BTreeMap::new(),
         replies: std::collections::HashMap::new(),
