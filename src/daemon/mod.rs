@@ -75,7 +75,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Something in the configuration that only this machine can tell.
-    #[error("cannot {0}")]
+    #[error("{0}")]
     Refused(String),
 }
 

@@ -275,7 +275,7 @@ fn read_token(path: &Path) -> Result<String, StartError> {
         .map_err(|source| StartError::System { what: format!("read web.token_file {}", path.display()), source })?;
     let token = text.trim().to_owned();
     if token.is_empty() {
-        return Err(StartError::Refused(format!("use web.token_file {}: it is empty", path.display())));
+        return Err(StartError::Refused(format!("cannot use web.token_file {}: it is empty", path.display())));
     }
     Ok(token)
 }
