@@ -47,7 +47,7 @@ pub struct Launch {
 pub enum Mode {
     /// `up`.
     Up {
-        /// Without a terminal (`-d`): SIGHUP reconciles with the file.
+        /// Without a controlling terminal (`-d`, a service manager): SIGHUP reconciles with the file.
         detached: bool,
     },
     /// `run`: one program, as if everup were not there.

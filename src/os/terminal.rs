@@ -80,6 +80,11 @@ pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     std::io::IsTerminal::is_terminal(&fd)
 }
 
+/// Whether this process has a controlling terminal: whoever closes it sends HUP. A service manager's have none.
+pub fn has_controlling() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
 /// Whether keys such as Ctrl-C become signals on a terminal, asked at either end of a pseudo-terminal.
 pub fn sends_signals(fd: BorrowedFd<'_>) -> bool {
     tcgetattr(fd).is_ok_and(|mode| mode.local_flags.contains(LocalFlags::ISIG))

@@ -52,12 +52,11 @@ fn a_damaged_history_is_set_aside() {
 const BESIDE: &str = "state_dir: state\ncontrol: {socket: control.sock}\nservices:\n  \
     web: {command: 'sh -c \"while :; do echo a line; sleep 0.02; done\"', restart: {delay: 10ms}}\n";
 
-/// It is supervised as ever, and what is not kept is said.
+/// It is supervised as ever.
 fn goes_on(project: &mut Project) {
     kill(project, project.pid("web"), 9);
     project.wait_service("web", "to be back", |web| web["instances"][0]["run"] == 2 && web["ready"] == true);
-    wait_for("a warning", || warnings(project).contains("not_persisted"));
-    wait_for("why to know it all the same", || project.why("web")["signal"] == "KILL");
+    wait_for("why to know it", || project.why("web")["signal"] == "KILL");
     project.ok(&["restart", "web"]);
     let pid = project.pid("web");
     project.ok(&["down"]);
@@ -88,16 +87,20 @@ fn a_full_state_folder_stops_nothing() {
     wait_for("the disk to be full", || project.path("full").exists());
     let lost = |project: &Project| project.events().iter().any(|event| event["event"] == "log_lost");
     wait_for("the loss of lines to be told", || lost(&project));
+    wait_for("a warning", || warnings(&project).contains("not_persisted"));
     goes_on(&mut project);
 }
 
 #[test]
-fn a_state_folder_that_is_taken_away_stops_nothing() {
+fn a_state_folder_that_is_taken_away_stops_nothing_and_is_made_again() {
     let mut project = Project::new(BESIDE);
     project.start(&["up"]);
     project.wait_ready("web");
     fs::remove_dir_all(project.path("state")).expect("the folder");
     goes_on(&mut project);
+    for file in ["history.db", "state.json", "logs/web.out.log"] {
+        assert!(project.path("state").join(file).exists(), "{file} is gone for good");
+    }
 }
 
 #[test]

@@ -95,7 +95,8 @@ fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) 
         .ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
     let (detached, format, out) = (args.detach, args.log_format, context.out);
     let services = console::shown_of(&plan);
-    let launch = Launch { plan, mode: Mode::Up { detached }, link, start, surroundings: surroundings() };
+    let mode = Mode::Up { detached: detached || !crate::os::terminal::has_controlling() };
+    let launch = Launch { plan, mode, link, start, surroundings: surroundings() };
     Ok(daemon::run(launch, |handle| {
         // What follows the files begins now, before the first service does.
         let shown = (!detached).then(|| console::show(handle, services, format, out));
