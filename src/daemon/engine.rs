@@ -36,6 +36,8 @@ use crate::os::oom::OomReading;
 
 /// Messages of the guardian's taken in one turn, so that people are heard in a storm, too.
 const A_TURN: usize = 512;
+/// How long the ends of the last runs are waited for: a bit longer than each waits for its last lines.
+const LAST_ENDS: Duration = Duration::from_millis(2_500);
 /// How long after a change the state file is written: changes come in bursts.
 const STATE_RESTS: Duration = Duration::from_millis(100);
 
@@ -74,6 +76,8 @@ pub(super) struct Engine {
     pub(super) file: startup::FileMark,
     pub(super) exit_code: Option<u8>,
     pub(super) stop_signals: u32,
+    /// Ends of runs that wait for their last lines to be written down.
+    pub(super) ends_under_way: usize,
 }
 
 impl Engine {
@@ -245,6 +249,7 @@ impl Engine {
             News::Core(event) => Some(event),
             News::Notify { instance, sender, bytes } => self.notified(&instance, sender, &bytes),
             News::RunOver(record) => {
+                self.ends_under_way = self.ends_under_way.saturating_sub(1);
                 self.publisher.recorder.run(*record);
                 None
             }
@@ -272,14 +277,25 @@ impl Engine {
         self.publish();
         let _ = self.stopping.send(true);
         self.doors.close().await;
-        while let Ok(news) = self.news.try_recv() {
-            if let News::RunOver(record) = news {
-                self.publisher.recorder.run(*record);
-            }
-        }
+        self.last_ends().await;
         self.end_memory();
         self.processes.quit(code);
         code
+    }
+
+    /// Waits, within bounds, for the ends that are still to be written down.
+    async fn last_ends(&mut self) {
+        let until = tokio::time::Instant::now() + LAST_ENDS;
+        while self.ends_under_way > 0 {
+            match tokio::time::timeout_at(until, self.news.recv()).await {
+                Ok(Some(News::RunOver(record))) => {
+                    self.ends_under_way -= 1;
+                    self.publisher.recorder.run(*record);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
     }
 
     fn end_memory(&mut self) {

@@ -187,6 +187,7 @@ impl Engine {
             self.publisher.recorder.run(record);
             return;
         };
+        self.ends_under_way += 1;
         let lines = self.pump.finish(record.instance.clone(), run);
         let inbox = self.inbox.clone();
         tokio::task::spawn_local(async move {

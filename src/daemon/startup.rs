@@ -167,6 +167,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         file,
         exit_code: None,
         stop_signals: 0,
+        ends_under_way: 0,
     })
 }
 
