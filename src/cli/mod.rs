@@ -60,6 +60,10 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    if role == Role::Engine {
+        // Where it cannot be done, Ctrl-C still ends everything, only less gently.
+        let _ = crate::os::signals::leave_the_terminals_to_the_guardian();
+    }
     let Cli { globals, verb, .. } = cli;
     let out = Output::new(globals.color, globals.json, globals.quiet, globals.verbose);
     let wraps = matches!(verb, Verb::Run(_));
