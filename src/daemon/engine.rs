@@ -113,8 +113,6 @@ impl Engine {
         samples.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         samples.tick().await;
         let mut terminations = Arriving::new(SignalKind::terminate());
-        // What a terminal sends to all in the foreground comes by way of the guardian; here it must only not kill.
-        let _deaf = [SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup()].map(Arriving::new);
         let mut resizes = Arriving::new(SignalKind::window_change());
         while self.exit_code.is_none() {
             let wait = self.until_next();

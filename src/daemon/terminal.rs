@@ -107,7 +107,12 @@ impl Terminal {
     }
 
     /// Copies everything from `from` to `ours` and into a pipe, whose read end is returned.
-    fn copy(&mut self, from: OwnedFd, mut ours: impl Write + Send + 'static, told: mpsc::Sender<News>) -> Option<OwnedFd> {
+    fn copy(
+        &mut self,
+        from: OwnedFd,
+        mut ours: impl Write + Send + 'static,
+        told: mpsc::Sender<News>,
+    ) -> Option<OwnedFd> {
         let pipe = crate::os::pipe::between_threads().ok()?;
         let (kept, log) = (pipe.read, pipe.write);
         let (done, wait) = threads::sync_channel(1);

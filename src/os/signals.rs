@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::os::terminal;
+
 /// Every signal that can be put off, blocked in this thread and readable one by one.
 #[derive(Debug)]
 pub struct Signals(SignalFd);
@@ -21,7 +23,7 @@ pub struct Arrived {
 
 impl Signals {
     /// Blocks all signals but those that report a fault of our own, before anything else is done: from here on none is
-    /// lost, and none ends us.
+    /// lost, and none ends us. A hang-up of our terminal that we were started to ignore stays ignored.
     ///
     /// # Errors
     /// As signalfd(2).
@@ -37,6 +39,10 @@ impl Signals {
             Signal::SIGSYS,
         ] {
             set.remove(fault);
+        }
+        // As nohup has it: whoever closes the terminal does not mean us.
+        if is_ignored(Signal::SIGHUP) && terminal::is_controlled() {
+            set.remove(Signal::SIGHUP);
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None)?;
         Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
@@ -65,6 +71,15 @@ pub fn leave_to_parent() -> io::Result<()> {
         set.add(signal);
     }
     Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
+}
+
+/// Whether this process ignores the signal; one that was ignored by whoever started it still is.
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
 impl AsFd for Signals {

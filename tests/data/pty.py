@@ -1,7 +1,7 @@
 """Runs a command on a pseudo-terminal of 33 x 111 characters, as a shell does: `pty.py STEP... -- COMMAND...`.
 
 A step is `expect:TEXT` (wait until the output, from where the last one was found, holds it), `send:TEXT` (type it;
-`^C` is that key) or `size:ROWSxCOLUMNS`. Prints JSON: the exit code as a shell gives it, the output, the step that
+`^C` and `^Z` are these keys), `size:ROWSxCOLUMNS` or `leave:` (close the terminal and wait for nothing). Prints JSON: the exit code as a shell gives it, the output, the step that
 did not come true (or null), and whether the terminal's settings are as they were.
 """
 import fcntl
@@ -68,7 +68,11 @@ def read(wait):
 for step in steps:
     word, _, text = step.partition(":")
     if word == "send":
-        os.write(master, text.replace("^C", "\x03").encode())
+        os.write(master, text.replace("^C", "\x03").replace("^Z", "\x1a").encode())
+    elif word == "leave":
+        # The window is closed.
+        print(json.dumps({"output": output.decode(errors="replace"), "failed": None}))
+        sys.exit()
     elif word == "size":
         resize(master, *map(int, text.split("x")))
     else:

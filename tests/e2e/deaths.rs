@@ -21,7 +21,8 @@ fn a_signal_to_the_whole_group_is_one_orderly_stop() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT] {
         let project = Project::new(IN_ORDER);
         let mut command = project.command(&["up"]);
-        let mut everup = command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).spawn().expect("everup starts");
+        let mut everup =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).spawn().expect("everup starts");
         project.wait_ready("app");
         let group = raw(i64::from(everup.id()));
         killpg(group, signal).expect("the group of our child");
@@ -47,9 +48,7 @@ fn without_its_guardian_everup_ends_what_it_started() {
     let guardian = raw(i64::from(project.supervisor().id()));
     let engine = project.status()["engine_pid"].as_i64().expect("a pid");
     kill(guardian, Signal::SIGKILL).expect("our child");
-    wait_for("everything to be gone", || {
-        !alive(app) && !alive(db) && !alive(i32::try_from(engine).expect("a pid"))
-    });
+    wait_for("everything to be gone", || !alive(app) && !alive(db) && !alive(i32::try_from(engine).expect("a pid")));
     project.wait_end();
     project.start(&["up"]);
     project.wait_ready("app");

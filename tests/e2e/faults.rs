@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Project, alive, kill, wait_for};
+use crate::support::{Project, alive, kill, text, wait_for};
 
 fn warnings(project: &Project) -> String {
     project.status()["warnings"].to_string()
@@ -48,45 +48,70 @@ fn a_damaged_history_is_set_aside() {
     assert_eq!(project.instance("web", 0)["run"], 2, "the run number is kept beside the history, too");
 }
 
+/// Chatty, with its socket outside of the state folder.
+const BESIDE: &str = "state_dir: state\ncontrol: {socket: control.sock}\nservices:\n  \
+    web: {command: 'sh -c \"while :; do echo a line; sleep 0.02; done\"', restart: {delay: 10ms}}\n";
+
+/// It is supervised as ever.
+fn goes_on(project: &mut Project) {
+    kill(project, project.pid("web"), 9);
+    project.wait_service("web", "to be back", |web| web["instances"][0]["run"] == 2 && web["ready"] == true);
+    wait_for("why to know it", || project.why("web")["signal"] == "KILL");
+    project.ok(&["restart", "web"]);
+    let pid = project.pid("web");
+    project.ok(&["down"]);
+    assert_eq!(project.wait_end(), Some(0));
+    assert!(!alive(pid));
+}
+
 #[test]
-fn a_state_folder_that_is_full_or_turns_read_only_stops_nothing() {
-    let can =
-        Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).stderr(Stdio::null()).status();
+fn a_full_state_folder_stops_nothing() {
+    let mut small = Command::new("unshare");
+    let can = small.args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).stderr(Stdio::null()).status();
     if !can.is_ok_and(|status| status.success()) {
         println!("skipped: a small disk needs the right to mount one");
         return;
     }
-    for (trouble, lost) in [("head -c 9000000 /dev/zero > state/fill", true), ("mount -o remount,ro state", false)] {
-        let mut project = Project::new(
-            "state_dir: state\ncontrol: {socket: control.sock}\nservices:\n  web: {command: 'sh -c \"while :; do echo a line; sleep 0.02; done\"', restart: {delay: 10ms}}\n",
-        );
-        fs::create_dir(project.path("state")).expect("a folder");
-        let script = format!(
-            "mount -t tmpfs -o size=2m none state || exit 9\n(while test ! -e go; do sleep 0.05; done; {trouble} 2> /dev/null; touch gone) &\nexec \"$@\""
-        );
-        let everup = project.command(&["up"]);
-        let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", &script, "sh"]).arg(everup.get_program()).args(everup.get_args());
-        command.envs(everup.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        project.run_by(command);
-        project.wait_ready("web");
-        project.write("go", "");
-        wait_for("the trouble", || project.path("gone").exists());
-        kill(&project, project.pid("web"), 9);
-        project.wait_service("web", "to be back", |web| web["instances"][0]["run"] == 2 && web["ready"] == true);
-        wait_for("a warning", || warnings(&project).contains("not_persisted"));
-        assert_eq!(project.why("web")["signal"], "KILL");
-        project.ok(&["restart", "web"]);
-        if lost {
-            wait_for("the loss of lines to be told", || {
-                project.events().iter().any(|event| event["event"] == "log_lost")
-            });
-        }
-        let pid = project.pid("web");
-        project.ok(&["down"]);
-        assert_eq!(project.wait_end(), Some(0), "{trouble}");
-        assert!(!alive(pid));
+    let mut project = Project::new(BESIDE);
+    fs::create_dir(project.path("state")).expect("a folder");
+    let fill =
+        "while test ! -e go; do sleep 0.05; done; head -c 9000000 /dev/zero > state/fill 2> /dev/null; touch full";
+    let script = format!("mount -t tmpfs -o size=2m none state || exit 9; ({fill}) & exec \"$@\"");
+    let everup = project.command(&["up"]);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script, "sh"]).arg(everup.get_program()).args(everup.get_args());
+    command.envs(everup.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    project.run_by(command);
+    project.wait_ready("web");
+    project.write("go", "");
+    wait_for("the disk to be full", || project.path("full").exists());
+    let lost = |project: &Project| project.events().iter().any(|event| event["event"] == "log_lost");
+    wait_for("the loss of lines to be told", || lost(&project));
+    wait_for("a warning", || warnings(&project).contains("not_persisted"));
+    goes_on(&mut project);
+}
+
+#[test]
+fn a_state_folder_that_is_taken_away_stops_nothing_and_is_made_again() {
+    let mut project = Project::new(BESIDE);
+    project.start(&["up"]);
+    project.wait_ready("web");
+    fs::remove_dir_all(project.path("state")).expect("the folder");
+    goes_on(&mut project);
+    for file in ["history.db", "state.json", "logs/web.out.log"] {
+        assert!(project.path("state").join(file).exists(), "{file} is gone for good");
     }
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_is_refused_in_one_sentence() {
+    let project = Project::new("state_dir: taken\nservices:\n  web: {command: sleep 1000}\n");
+    project.write("taken", "a file of somebody's");
+    let refused = project.everup(&["up"]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("everup: cannot keep state in") && said.contains("taken"), "{said}");
+    assert_eq!(project.read("taken"), "a file of somebody's");
 }
 
 #[test]

@@ -8,10 +8,10 @@
 
 mod support;
 
+mod deaths;
 mod doors;
 mod faults;
 mod hooks;
-mod deaths;
 mod life;
 mod limits;
 mod logs;

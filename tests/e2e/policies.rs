@@ -143,12 +143,29 @@ fn status_ends_with_a_code_that_says_it() {
     assert_eq!(code(&project, &["status", "wbe"]), Some(4));
     assert_eq!(code(&project, &["status", "--wrong"]), Some(2));
     kill(&project, project.pid("web"), 9);
-    project.wait_service("web", "to be gone", |web| web["state"] == "failed");
+    project.wait_service("web", "to be gone", |web| web["state"] == "exited");
     assert_eq!((code(&project, &["status"]), code(&project, &["status", "web"])), (Some(3), Some(3)));
     assert_eq!(code(&project, &["status", "db"]), Some(0));
     project.ok(&["down"]);
     project.wait_end();
     assert_eq!(code(&project, &["status"]), Some(6));
+}
+
+#[test]
+fn a_hangup_without_a_terminal_applies_the_file_also_in_the_foreground() {
+    let file = |level: u32| format!("services:\n  web: {{command: sleep 1000, env: {{LEVEL: '{level}'}}}}\n");
+    let mut project = Project::new(&file(1));
+    let everup = project.command(&["up"]);
+    let mut command = std::process::Command::new("setsid");
+    command.arg("-w").arg(everup.get_program()).args(everup.get_args());
+    command.envs(everup.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    project.run_by(command);
+    project.wait_ready("web");
+    project.write("supervisor.yaml", &file(2));
+    project.hang_up();
+    project.wait_service("web", "to be replaced", |s| s["instances"][0]["run"] == 2 && s["ready"] == true);
+    project.ok(&["down"]);
+    assert_eq!(project.wait_end(), Some(0));
 }
 
 #[test]
