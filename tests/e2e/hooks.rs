@@ -3,7 +3,7 @@
 use crate::support::{Project, kill, wait_for};
 
 /// Writes one line about itself into `hooks`.
-const TELL: &str = r#"echo $EVERUP_HOOK $EVERUP_SERVICE $EVERUP_INSTANCE run=$EVERUP_RUN cause=$EVERUP_CAUSE >> hooks"#;
+const TELL: &str = "echo $EVERUP_HOOK $EVERUP_SERVICE $EVERUP_INSTANCE run=$EVERUP_RUN cause=$EVERUP_CAUSE >> hooks";
 
 fn told(project: &Project) -> Vec<String> {
     project.read("hooks").lines().map(str::to_owned).collect()
