@@ -1,7 +1,6 @@
 //! The loop: the only owner of the core, and the only receiver of news.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +22,6 @@ use crate::daemon::usage::Usages;
 use crate::daemon::{Mode, startup};
 use crate::guardian::protocol::{Capabilities, FromGuardian, Token};
 use crate::handle::{Handle, Request};
-use crate::history::run::RunRecord;
 use crate::logs::pump::{Attach, LogFault, Pump};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::{EventWord, Fact};
@@ -39,14 +37,10 @@ use crate::os::oom::OomReading;
 const A_TURN: usize = 512;
 /// How long after the start, or after another file was applied, its memory is given back.
 const SETTLED: Duration = Duration::from_secs(2);
-/// How long children that lost the guardian have between TERM and KILL.
-const ORPHANS_GET: Duration = Duration::from_secs(5);
 /// Snapshots are made at most this often while news comes in a burst; an answer never runs ahead of its snapshot.
 const SNAPSHOT_RESTS: Duration = Duration::from_millis(5);
 /// How long after a change the state file is written: changes come in bursts.
 const STATE_RESTS: Duration = Duration::from_millis(100);
-/// How long the records of the last runs are waited for at the end; each of them waits for its lines a little less.
-const RECORDS: Duration = Duration::from_secs(3);
 
 /// One message of the guardian's with its descriptors.
 type Message = (FromGuardian, Vec<std::os::fd::OwnedFd>);
@@ -306,56 +300,6 @@ impl Engine {
         }
         self.now = clock::now();
         self.publisher.fact(fact, self.now.wall);
-    }
-
-    /// The guardian was killed: its children have lost their parent, so nobody may be left to run on unseen.
-    async fn without_guardian(&mut self) -> u8 {
-        tracing::error!("the guardian is gone: every service is ended");
-        eprintln!("everup: its guardian process is gone; every service is being ended");
-        let until = clock::now().moment.after(ORPHANS_GET);
-        while self.processes.end_orphans(clock::now().moment >= until) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let _ = self.stopping.send(true);
-        self.doors.close().await;
-        self.end_memory();
-        1
-    }
-
-    async fn finish(&mut self) -> u8 {
-        let code = self.exit_code.unwrap_or(1);
-        self.publish();
-        let _ = self.stopping.send(true);
-        self.doors.close().await;
-        self.await_records().await;
-        self.end_memory();
-        self.processes.quit(code);
-        code
-    }
-
-    /// Waits for the last lines of the runs that are over, so that each of them is written down.
-    async fn await_records(&mut self) {
-        let until = tokio::time::Instant::now() + RECORDS;
-        while self.records_due > 0 {
-            match tokio::time::timeout_at(until, self.news.recv()).await {
-                Ok(Some(News::RunOver(record))) => self.run_over(*record),
-                Ok(Some(News::Core(_) | News::Notify { .. } | News::Interrupted | News::ReaderGone)) => {}
-                Ok(None) | Err(_) => break,
-            }
-        }
-    }
-
-    fn run_over(&mut self, record: RunRecord) {
-        self.records_due = self.records_due.saturating_sub(1);
-        self.publisher.recorder.run(record);
-    }
-
-    fn end_memory(&mut self) {
-        self.publisher.recorder.flush(Duration::from_secs(2));
-        let state = self.state(true);
-        if let Ok(keeper) = Keeper::start(PathBuf::from(&self.core.plan().state_dir)) {
-            std::mem::replace(&mut self.keeper, keeper).finish(state);
-        }
     }
 
     /// Publishes the snapshot that doors show.

@@ -10,6 +10,7 @@ mod perform;
 mod processes;
 mod publish;
 mod requests;
+mod shutdown;
 mod signals;
 mod spawn;
 mod startup;
