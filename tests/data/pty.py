@@ -39,6 +39,8 @@ def lead(slave, report, command):
 
 cut = sys.argv.index("--")
 steps, command = sys.argv[1:cut], sys.argv[cut + 1:]
+# Whoever started the tests may ignore hangups; a terminal's programs do not.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 master, slave = os.openpty()
 resize(slave, 33, 111)
 told_by, report = os.pipe()
