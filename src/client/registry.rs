@@ -84,11 +84,6 @@ pub fn find_by_config(config: &Path) -> Option<Entry> {
     find_by_config_in(&folder(), config)
 }
 
-/// The live projects of this name.
-pub fn find_by_project(name: &str) -> Vec<Entry> {
-    list().into_iter().filter(|entry| entry.project == name).collect()
-}
-
 /// `/run/everup` for root, `$XDG_RUNTIME_DIR/everup` for others; where there is none, a folder of this user in the
 /// temporary one.
 fn folder() -> PathBuf {

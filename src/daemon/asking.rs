@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 
 use crate::core::event::Event;
 use crate::daemon::engine::Engine;
-use crate::daemon::requests::no_such;
 use crate::logs::read::Query;
 use crate::model::command::{Denied, DeniedCode, Target};
 use crate::model::names::{InstanceId, Run};
@@ -99,7 +98,12 @@ impl Engine {
     }
 
     fn questions(&mut self, target: &Target) -> Result<Vec<(String, ProbeRole, BoxedQuestion)>, Denied> {
-        let plan = self.core.plan().service(&target.service).cloned().ok_or_else(|| no_such(&target.service))?;
+        let plan = self
+            .core
+            .plan()
+            .service(&target.service)
+            .cloned()
+            .ok_or_else(|| Denied::no_such(target.service.as_str()))?;
         let probes: Vec<(ProbeRole, ProbePlan)> =
             plan.health.probes().into_iter().map(|(role, probe)| (role, probe.clone())).collect();
         if probes.is_empty() {

@@ -12,7 +12,6 @@ use crate::daemon::startup::FileMark;
 use crate::handle::Request;
 use crate::model::command::{Caller, Command, Denied, DeniedCode, Outcome};
 use crate::model::event::{EventWord, Fact};
-use crate::model::names::ServiceName;
 use crate::model::plan::Plan;
 
 type Reply = oneshot::Sender<Result<Outcome, Denied>>;
@@ -119,13 +118,4 @@ impl Engine {
 
 fn conflict(message: String, hint: Option<String>) -> Denied {
     Denied { code: DeniedCode::Conflict, message, hint }
-}
-
-/// Refuses a request about a service that there is not.
-pub(super) fn no_such(name: &ServiceName) -> Denied {
-    Denied {
-        code: DeniedCode::NoSuchService,
-        message: format!("no service {name:?}"),
-        hint: Some("everup status lists them".to_owned()),
-    }
 }

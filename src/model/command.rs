@@ -150,6 +150,17 @@ pub struct Denied {
     pub hint: Option<String>,
 }
 
+impl Denied {
+    /// There is no service or instance of that name.
+    pub fn no_such(name: &str) -> Self {
+        Self {
+            code: DeniedCode::NoSuchService,
+            message: format!("no service or instance {name:?}"),
+            hint: Some("everup status lists them".to_owned()),
+        }
+    }
+}
+
 /// Kinds of refusal; each has its HTTP status and exit code at the doors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

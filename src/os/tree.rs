@@ -89,11 +89,6 @@ pub fn variable(pid: Pid, name: &str) -> Option<String> {
     String::from_utf8(value.to_vec()).ok()
 }
 
-/// Whether `/proc` shows the processes that we see by number; without it nothing here finds any.
-pub fn is_visible() -> bool {
-    procfs::is_ours()
-}
-
 fn has_children_files() -> bool {
     std::fs::exists("/proc/thread-self/children").unwrap_or(false)
 }

@@ -11,9 +11,9 @@ use crate::core::instance::{Instance, Next, Phase};
 use crate::core::reconcile::{Difference, difference};
 use crate::core::service::Service;
 use crate::core::supervisor::Supervisor;
-use crate::core::supervisor::commands::{Promised, before, no_such};
+use crate::core::supervisor::commands::{Promised, before};
 use crate::core::supervisor::requests::{Goal, Tell};
-use crate::model::command::{PlanChange, PlanChangeKind, Target};
+use crate::model::command::{Denied, PlanChange, PlanChangeKind, Target};
 use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, ServiceName};
 use crate::model::plan::{Kind, Plan, ServicePlan};
@@ -67,7 +67,7 @@ impl Supervisor {
         out: &mut Vec<Action>,
     ) -> Promised {
         if let Some(unknown) = start.iter().find(|name| plan.service(name).is_none()) {
-            return Err(no_such(unknown.as_str()));
+            return Err(Denied::no_such(unknown.as_str()));
         }
         let changes = self.compare(plan);
         let wishes = self.wishes(plan, &changes, start.is_empty());

@@ -76,13 +76,13 @@ impl Supervisor {
         let mut ids = vec![];
         for target in targets {
             let service = self.services.get(&target.service).filter(|service| !service.retiring);
-            let service = service.ok_or_else(|| no_such(&target.service.to_string()))?;
+            let service = service.ok_or_else(|| Denied::no_such(target.service.as_str()))?;
             let of = |i: &&Instance| target.index.is_none_or(|index| index == i.id.index);
             let before = ids.len();
             ids.extend(service.wanted().filter(of).map(|instance| instance.id.clone()));
             if ids.len() == before && target.index.is_some() {
                 let wanted = format!("{}/{}", target.service, target.index.unwrap_or_default());
-                return Err(no_such(&wanted));
+                return Err(Denied::no_such(&wanted));
             }
         }
         ids.sort();
@@ -285,7 +285,8 @@ impl Supervisor {
             });
         }
         let runs = &self.runs;
-        let service = self.services.get_mut(name).filter(|s| !s.retiring).ok_or_else(|| no_such(name.as_str()))?;
+        let service =
+            self.services.get_mut(name).filter(|s| !s.retiring).ok_or_else(|| Denied::no_such(name.as_str()))?;
         if service.plan.port.is_some_and(|first| u32::from(first) + instances > 65_536) {
             return Err(Denied {
                 code: DeniedCode::BadRequest,
@@ -322,12 +323,4 @@ pub(super) type Promised = Result<(Vec<Goal>, Extras), Denied>;
 /// The run to leave behind where the current one will do.
 pub(super) fn before(run: Run) -> Run {
     Run(run.0.saturating_sub(1))
-}
-
-pub(super) fn no_such(name: &str) -> Denied {
-    Denied {
-        code: DeniedCode::NoSuchService,
-        message: format!("no service or instance {name:?}"),
-        hint: Some("everup status lists them".to_owned()),
-    }
 }
