@@ -10,6 +10,7 @@
 //! | [`config`] | reads: text → plan |
 //! | [`os`] | touches the kernel; the only room with `unsafe` |
 //! | [`probe`] | asks a service how it is |
+//! | [`watch`] | sees which files have changed |
 //! | [`logs`] | keeps what children say |
 //! | [`history`] | remembers events and runs |
 //! | [`handle`] | what doors hold |
@@ -32,3 +33,4 @@ pub mod model;
 pub mod os;
 pub mod probe;
 pub mod server;
+pub mod watch;

@@ -7,13 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may use whom. A room may always use itself.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("core", &["model"]),
     ("config", &["model"]),
     ("os", &["model"]),
     ("probe", &["model", "os", "logs"]),
     ("logs", &["model", "os"]),
+    ("watch", &["model", "os"]),
     ("history", &["model", "os"]),
     ("handle", &["model", "logs", "history"]),
     ("server", &["model", "handle", "os", "logs", "history"]),
@@ -21,7 +22,10 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("guardian", &["model", "os"]),
     (
         "daemon",
-        &["model", "core", "config", "os", "probe", "logs", "history", "handle", "server", "guardian", "client"],
+        &[
+            "model", "core", "config", "os", "probe", "watch", "logs", "history", "handle", "server", "guardian",
+            "client",
+        ],
     ),
     ("cli", &["model", "config", "os", "client", "handle", "logs", "history", "daemon", "guardian"]),
 ];

@@ -1,11 +1,12 @@
 //! Everything the core can ask the shell to do.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::core::event::{Hook, RequestId};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::Fact;
-use crate::model::names::{InstanceId, Run};
+use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::plan::ServicePlan;
 use crate::model::probe::ProbeRole;
 use crate::model::service::{Cause, Certainty};
@@ -86,6 +87,35 @@ pub enum Action {
         cause: Option<Cause>,
         /// After the end of a run: how it ended.
         end: Option<Ending>,
+    },
+    /// Run `watch.check` over a service's new code. News: `Checked` with this `seq`; whatever was being checked for this
+    /// service before is ended and says nothing.
+    Check {
+        /// Whose.
+        service: ServiceName,
+        /// The number of the check.
+        seq: u64,
+        /// As it is configured now.
+        plan: Arc<ServicePlan>,
+        /// The files that differ from what runs and are there; absolute.
+        files: Vec<PathBuf>,
+    },
+    /// End the check of a service that is under way: its result matters to nobody any more.
+    DropCheck {
+        /// Whose.
+        service: ServiceName,
+    },
+    /// Pay no more attention to a file: the service writes it itself.
+    Disregard {
+        /// Whose.
+        service: ServiceName,
+        /// Which; absolute.
+        path: PathBuf,
+    },
+    /// Close the sockets held for a service: it was stopped by a person, or is no longer wanted.
+    CloseSockets {
+        /// Whose.
+        service: ServiceName,
     },
     /// Write this down.
     Record(Fact),

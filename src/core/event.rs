@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::model::command::{Caller, Command};
-use crate::model::names::{InstanceId, Pid, Run};
+use crate::model::names::{InstanceId, Pid, Run, ServiceName};
 use crate::model::probe::{ProbeRole, Verdict};
 use crate::model::service::End;
+use crate::model::units::Moment;
+use crate::model::watch::FileChange;
 
 /// Names one request until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +96,24 @@ pub enum Event {
         /// Success, or a sentence about the failure.
         result: Result<(), String>,
     },
+    /// Watched files of a service have changed; all that was seen within one quiet window.
+    Changed {
+        /// Whose.
+        service: ServiceName,
+        /// Which, each at most once and never with the same content before and after.
+        files: Vec<FileChange>,
+        /// When the first of it was seen.
+        since: Moment,
+    },
+    /// The check of a service's new code ended.
+    Checked {
+        /// Whose.
+        service: ServiceName,
+        /// Which check.
+        seq: u64,
+        /// Success, or what the check found wrong, for people.
+        result: Result<(), String>,
+    },
     /// The next deadline is reached; also carried out implicitly by every other event.
     Tick,
 }
@@ -108,7 +128,9 @@ impl Event {
             | Self::Probed { instance, run, .. }
             | Self::Notified { instance, run, .. }
             | Self::HookEnded { instance, run, .. } => Some((instance, *run)),
-            Self::Asked { .. } | Self::Abandoned { .. } | Self::Tick => None,
+            Self::Asked { .. } | Self::Abandoned { .. } | Self::Changed { .. } | Self::Checked { .. } | Self::Tick => {
+                None
+            }
         }
     }
 }

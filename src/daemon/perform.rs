@@ -38,6 +38,10 @@ impl Engine {
                 Action::RunHook { instance, run, hook, plan, cause, end } => {
                     self.run_hook(instance, run, &plan, Occasion { hook, cause, end });
                 }
+                Action::Check { .. }
+                | Action::DropCheck { .. }
+                | Action::Disregard { .. }
+                | Action::CloseSockets { .. } => {}
                 Action::Record(fact) => self.record(fact),
                 Action::Answer { id, result } => {
                     self.publish();

@@ -44,6 +44,9 @@ pub enum Command {
         /// All at once.
         now: bool,
     },
+    /// Swap to new code the way `reload:` says, also when no watched file has changed; the check, if there is one, goes
+    /// first.
+    Reload(Vec<Target>),
     /// Send a signal to the main process.
     Signal {
         /// To whom.

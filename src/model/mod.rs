@@ -15,4 +15,5 @@ pub mod signal;
 pub mod status;
 pub mod template;
 pub mod units;
+pub mod watch;
 pub mod why;

@@ -11,6 +11,7 @@ use crate::model::probe::{ProbePlan, ProbeRole};
 use crate::model::service::Cause;
 use crate::model::signal::Signal;
 use crate::model::template::{Slots, Template};
+use crate::model::watch::{WatchPlan, WatchWhen};
 
 /// A whole project.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,8 @@ pub struct Plan {
     pub web: WebPlan,
     /// How often usage is sampled by itself (5 s).
     pub sample_every: Duration,
+    /// Whether `watch:` of services acts under `up`, too.
+    pub watch: WatchWhen,
     /// The services, in the file's order.
     pub services: Vec<Arc<ServicePlan>>,
 }
@@ -121,6 +124,18 @@ pub struct ServicePlan {
     pub watchdog: Option<Duration>,
     /// Where its output goes.
     pub logs: LogsPlan,
+    /// Which files it is made of; none: it is not watched.
+    pub watch: Option<WatchPlan>,
+    /// How it is swapped for new code.
+    pub reload: ReloadPlan,
+    /// The sockets everup holds for it, in the file's order: descriptors 3, 4, … of every run.
+    pub listen: Vec<ListenPlan>,
+    /// Whether its command or environment names one of them by `${FD_name}`. Then LISTEN_FDS is not set: a server told
+    /// both ways (gunicorn) takes the descriptor twice and fails.
+    pub names_fds: bool,
+    /// A run that fails before its files have proven good waits for their next change instead of being tried again
+    /// (`dev`).
+    pub waits_for_change: bool,
 }
 
 impl ServicePlan {
@@ -327,6 +342,43 @@ pub struct HooksPlan {
     pub after_ready: Option<Vec<Template>>,
     /// After its tree is gone; the next start waits for it.
     pub after_end: Option<Vec<Template>>,
+}
+
+/// `reload:` of a service: how running code is replaced by new code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReloadPlan {
+    /// By a new process after the old one; one instance at a time, each once the one before is ready.
+    #[default]
+    Restart,
+    /// By this signal to the main process, which reads its code anew itself.
+    Signal(Signal),
+}
+
+/// One entry of `listen:`: a socket that everup opens and every run inherits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenPlan {
+    /// Its name, in LISTEN_FDNAMES and `${FD_name}`.
+    pub name: String,
+    /// Where it listens.
+    pub address: ListenAddress,
+}
+
+/// Where a socket listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// TCP; a host name has been looked up already.
+    Tcp(SocketAddr),
+    /// A unix socket at this path; absolute.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `logs:` of a service.

@@ -73,12 +73,32 @@ pub struct ServiceStatus {
     pub crash_looping: bool,
     /// The person's stop that holds it, if any.
     pub held: Option<Held>,
-    /// How code is swapped; null until a version of everup can.
-    pub reload: Option<serde_json::Value>,
+    /// How code is swapped, and how that went last; null for a task.
+    pub reload: Option<ReloadStatus>,
     /// Trouble of this service.
     pub warnings: Vec<Warning>,
     /// Its instances, by number.
     pub instances: Vec<InstanceStatus>,
+}
+
+/// Reloading, in status.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ReloadStatus {
+    /// `restart` or `signal`.
+    pub mode: String,
+    /// 1 for the code everup started with; one more for each that was swapped in.
+    pub generation: u64,
+    /// What became of the last one: `ok`, `failed`, or null before a first and while one is under way.
+    pub last: Option<String>,
+    /// When that was decided.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    /// The files that led to it, relative to the service's folder; the first 20.
+    #[serde(default)]
+    pub changed: Vec<String>,
+    /// What went wrong.
+    #[serde(default)]
+    pub message: Option<String>,
 }
 
 /// `type` in status.

@@ -173,9 +173,10 @@ impl Watch {
                 Event::Asked { id, command, wait, .. } => {
                     let until = wait.map(|wait| step.now + u64::try_from(wait.as_millis()).unwrap());
                     let ids = match command {
-                        Command::Start(targets) | Command::Stop(targets) | Command::Restart { targets, .. } => {
-                            self.ids(targets).unwrap_or_default()
-                        }
+                        Command::Start(targets)
+                        | Command::Stop(targets)
+                        | Command::Restart { targets, .. }
+                        | Command::Reload(targets) => self.ids(targets).unwrap_or_default(),
                         _ => vec![],
                     };
                     self.open.insert(*id, Open { command: command.clone(), ids, until, abandoned: false });
@@ -219,7 +220,11 @@ impl Watch {
                 Event::HookEnded { instance, run, hook: Hook::BeforeStart, .. } => {
                     self.seen(instance, *run, |seen| seen.hook_open = false);
                 }
-                Event::TreeGone { .. } | Event::HookEnded { .. } | Event::Tick => {}
+                Event::TreeGone { .. }
+                | Event::HookEnded { .. }
+                | Event::Changed { .. }
+                | Event::Checked { .. }
+                | Event::Tick => {}
             }
         }
         for (_, seen) in self.runs.values_mut() {
@@ -238,7 +243,7 @@ impl Watch {
             return;
         }
         match command {
-            Command::Start(targets) | Command::Restart { targets, .. } => {
+            Command::Start(targets) | Command::Restart { targets, .. } | Command::Reload(targets) => {
                 if let Some(ids) = self.ids(targets) {
                     for id in with_needs(&ids, step.core.plan()) {
                         self.restarts.entry(id.clone()).or_default().forget();
@@ -363,7 +368,14 @@ impl Watch {
                 self.seen(instance, *run, |seen| seen.hook_open = true);
             }
             Action::Exit { .. } => self.begin_shutdown(step),
-            Action::Signal { .. } | Action::RunHook { .. } | Action::Record(_) | Action::Answer { .. } => {}
+            Action::Signal { .. }
+            | Action::RunHook { .. }
+            | Action::Check { .. }
+            | Action::DropCheck { .. }
+            | Action::Disregard { .. }
+            | Action::CloseSockets { .. }
+            | Action::Record(_)
+            | Action::Answer { .. } => {}
         }
     }
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 use everup::model::names::ServiceName;
 use everup::model::plan::{
     CodeRange, ControlPlan, HealthPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, LogsPlan, LogsTo, Need,
-    Plan, Policy, RestartPlan, Rule, RuleThen, ServicePlan, StopPlan, Until, WebPlan,
+    Plan, Policy, ReloadPlan, RestartPlan, Rule, RuleThen, ServicePlan, StopPlan, Until, WebPlan,
 };
 use everup::model::probe::{ProbeAddress, ProbeKind, ProbePlan};
 use everup::model::service::Cause;
 use everup::model::signal::Signal;
 use everup::model::template::Template;
+use everup::model::watch::WatchWhen;
 
 use crate::dice::Dice;
 
@@ -41,6 +42,7 @@ pub(crate) fn project(dice: &mut Dice) -> Arc<Plan> {
         control: ControlPlan { socket: None, mode: 0o600, users: vec![], groups: vec![] },
         web: WebPlan::default(),
         sample_every: Duration::from_secs(5),
+        watch: WatchWhen::Dev,
         services,
     })
 }
@@ -131,6 +133,11 @@ fn service(dice: &mut Dice, index: usize, earlier: &[Arc<ServicePlan>]) -> Servi
         },
         watchdog: dice.percent(12).then(|| ms(dice, &[1_000, 5_000, 30_000])),
         logs: LogsPlan { to: LogsTo::None, max_size: 1 << 20, keep: 1, terminal: false },
+        watch: None,
+        reload: ReloadPlan::default(),
+        listen: vec![],
+        names_fds: false,
+        waits_for_change: false,
     }
 }
 

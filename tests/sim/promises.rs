@@ -31,7 +31,7 @@ impl Watch {
                 }
                 Ok(())
             }
-            Command::Start(_) | Command::Restart { .. } => {
+            Command::Start(_) | Command::Restart { .. } | Command::Reload(_) => {
                 for id in &open.ids {
                     let ready = state(id).is_none_or(|status| status.ready);
                     ensure(ready, "S31 started means ready", || {

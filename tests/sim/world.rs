@@ -220,7 +220,12 @@ impl World {
             Action::Dismiss { instance, run } => self.kernel.dismiss(dice, &(instance, run)),
             Action::RunHook { instance, run, hook, .. } => self.kernel.run_hook(dice, now, &(instance, run), hook),
             Action::Answer { id, .. } => self.waiting.retain(|other| *other != id),
-            Action::Record(_) | Action::Exit { .. } => {}
+            Action::Check { .. }
+            | Action::DropCheck { .. }
+            | Action::Disregard { .. }
+            | Action::CloseSockets { .. }
+            | Action::Record(_)
+            | Action::Exit { .. } => {}
         }
     }
 
@@ -441,6 +446,8 @@ fn brief_event(event: &Event) -> String {
             format!("HookEnded {} {hook:?} {result:?}", life(instance, *run))
         }
         Event::Abandoned { id } => format!("Abandoned {id:?}"),
+        Event::Changed { service, files, .. } => format!("Changed {service} {files:?}"),
+        Event::Checked { service, seq, result } => format!("Checked {service} {seq} {result:?}"),
         Event::Tick => "Tick".to_owned(),
     }
 }
@@ -466,6 +473,10 @@ fn brief(action: &Action) -> String {
         Action::EndTree { instance, run } => format!("EndTree {}", life(instance, *run)),
         Action::Dismiss { instance, run } => format!("Dismiss {}", life(instance, *run)),
         Action::Answer { id, result } => format!("Answer {id:?} {result:?}"),
+        Action::Check { service, seq, files, .. } => format!("Check {service} {seq} {files:?}"),
+        Action::DropCheck { service } => format!("DropCheck {service}"),
+        Action::Disregard { service, path } => format!("Disregard {service} {path:?}"),
+        Action::CloseSockets { service } => format!("CloseSockets {service}"),
         Action::Exit { code } => format!("Exit {code}"),
     }
 }

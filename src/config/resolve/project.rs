@@ -17,6 +17,7 @@ use crate::config::shape::{Misfit, Mode, Shape, read_name};
 use crate::config::{Surroundings, keys};
 use crate::model::names::ServiceName;
 use crate::model::plan::{ControlPlan, Plan, WebPlan};
+use crate::model::watch::WatchWhen;
 
 /// How often usage is sampled by itself.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -71,6 +72,7 @@ pub(in crate::config) fn project(
         control,
         web: web.map(|(web, _)| web).unwrap_or_default(),
         sample_every: SAMPLE_EVERY,
+        watch: WatchWhen::Dev,
         services,
     }
 }

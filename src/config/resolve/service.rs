@@ -13,7 +13,7 @@ use crate::config::resolve::{health, logs, needs, restart};
 use crate::config::shape::{Limit, Mode, Shape};
 use crate::config::{Surroundings, dotenv, keys, split};
 use crate::model::names::ServiceName;
-use crate::model::plan::{HooksPlan, Kind, LimitsPlan, ServicePlan, StopPlan};
+use crate::model::plan::{HooksPlan, Kind, LimitsPlan, ReloadPlan, ServicePlan, StopPlan};
 use crate::model::signal::Signal;
 use crate::model::template::{Part, Template};
 
@@ -76,6 +76,11 @@ pub(super) fn service(
         hooks: hooks(&mut decoder, &fields),
         watchdog: decoder.optional(&fields, "watchdog"),
         logs: logs::logs(&mut decoder, &fields),
+        watch: None,
+        reload: ReloadPlan::default(),
+        listen: vec![],
+        names_fds: false,
+        waits_for_change: false,
     };
     let seen = Sighting { name: name.clone(), port: fields.get("port").map(|node| node.place), needs: needs_places };
     (plan, seen)

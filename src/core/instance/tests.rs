@@ -13,7 +13,7 @@ use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Pid, Run, ServiceName};
 use crate::model::plan::{
     CodeRange, ControlPlan, HealthPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, LogsPlan, LogsTo, Need,
-    Plan, Policy, RestartPlan, ServicePlan, StopPlan, Until, WebPlan,
+    Plan, Policy, ReloadPlan, RestartPlan, ServicePlan, StopPlan, Until, WebPlan,
 };
 use crate::model::probe::{ProbeAddress, ProbeKind, ProbePlan, ProbeRole, Verdict};
 use crate::model::service::{End, State};
@@ -21,6 +21,7 @@ use crate::model::signal::Signal;
 use crate::model::status::InstanceStatus;
 use crate::model::template::Template;
 use crate::model::units::{Moment, Now, Timestamp};
+use crate::model::watch::WatchWhen;
 
 /// The defaults of the contract.
 pub(crate) fn restart_plan() -> RestartPlan {
@@ -65,6 +66,11 @@ pub(crate) fn service(text: &str, change: impl FnOnce(&mut ServicePlan)) -> Serv
         hooks: HooksPlan::default(),
         watchdog: None,
         logs: LogsPlan { to: LogsTo::None, max_size: 1 << 20, keep: 1, terminal: false },
+        watch: None,
+        reload: ReloadPlan::default(),
+        listen: vec![],
+        names_fds: false,
+        waits_for_change: false,
     };
     change(&mut plan);
     plan
@@ -105,6 +111,7 @@ pub(crate) fn project(services: Vec<ServicePlan>) -> Plan {
         control: ControlPlan { socket: None, mode: 0o600, users: vec![], groups: vec![] },
         web: WebPlan::default(),
         sample_every: Duration::from_secs(5),
+        watch: WatchWhen::Dev,
         services: services.into_iter().map(Arc::new).collect(),
     }
 }

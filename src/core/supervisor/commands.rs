@@ -48,7 +48,13 @@ impl Supervisor {
                 self.interrupt(delivered, by, now, out);
                 Ok(Default::default())
             }
-            Command::Start(_) | Command::Restart { .. } | Command::Scale { .. } | Command::Apply { .. } if ending => {
+            Command::Start(_)
+            | Command::Restart { .. }
+            | Command::Reload(_)
+            | Command::Scale { .. }
+            | Command::Apply { .. }
+                if ending =>
+            {
                 Err(Denied {
                     code: DeniedCode::Unavailable,
                     message: "everup is stopping: nothing is started any more".to_owned(),
@@ -57,6 +63,7 @@ impl Supervisor {
             }
             Command::Start(targets) => self.start(&targets),
             Command::Restart { targets, now: at_once } => self.restart(&targets, at_once, by, now, out),
+            Command::Reload(targets) => self.restart(&targets, false, by, now, out),
             Command::Scale { service, instances } => self.scale(&service, instances, by, out),
             Command::Apply { plan, dry_run: true, .. } => {
                 let changes = self.compare(&plan);

@@ -209,7 +209,7 @@ impl Supervisor {
             Event::HookEnded { instance, hook, result, .. } => {
                 self.with(&instance, now, out, |i, cx| i.hook_ended(hook, &result, cx));
             }
-            Event::Tick => {}
+            Event::Changed { .. } | Event::Checked { .. } | Event::Tick => {}
         }
     }
 
