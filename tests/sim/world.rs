@@ -475,7 +475,7 @@ fn brief(action: &Action) -> String {
         Action::Answer { id, result } => format!("Answer {id:?} {result:?}"),
         Action::Check { service, seq, files, .. } => format!("Check {service} {seq} {files:?}"),
         Action::DropCheck { service } => format!("DropCheck {service}"),
-        Action::Disregard { service, path } => format!("Disregard {service} {path:?}"),
+        Action::Disregard { service, path } => format!("Disregard {service} {}", path.display()),
         Action::CloseSockets { service } => format!("CloseSockets {service}"),
         Action::Exit { code } => format!("Exit {code}"),
     }
