@@ -57,5 +57,9 @@ pub(crate) fn difference(old: &ServicePlan, new: &ServicePlan) -> Difference {
     differs("restart", old.restart != new.restart, false);
     differs("stop", old.stop != new.stop, false);
     differs("hooks", old.hooks != new.hooks, false);
+    differs("watch", old.watch != new.watch, false);
+    differs("reload", old.reload != new.reload, false);
+    differs("listen", old.listen != new.listen || old.names_fds != new.names_fds, true);
+    differs("waits_for_change", old.waits_for_change != new.waits_for_change, false);
     found
 }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::cause::Explained;
 use crate::core::context::Context;
 use crate::core::instance::{Instance, Phase};
+use crate::core::reload::Reloads;
 use crate::model::names::{InstanceId, Run, ServiceName};
-use crate::model::plan::{Need, ServicePlan, Until};
+use crate::model::plan::{Kind, Need, ServicePlan, Until};
 use crate::model::service::{Desired, State};
 use crate::model::units::Moment;
 
@@ -21,6 +23,9 @@ pub(crate) struct Service {
     pub(crate) retiring: bool,
     /// A restart of several instances, one at a time.
     pub(crate) roll: Option<Roll>,
+    pub(crate) reload: Reloads,
+    /// A run may have been given the sockets it listens on.
+    pub(crate) holds_sockets: bool,
     /// Whether it was ready when last looked at.
     pub(crate) was_ready: bool,
 }
@@ -28,11 +33,21 @@ pub(crate) struct Service {
 /// A restart of several instances, one at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Roll {
-    /// Those to come, each with the run it must leave behind.
-    pub(crate) queue: VecDeque<(u32, Run)>,
+    /// Those to come.
+    pub(crate) queue: VecDeque<Turn>,
     /// The instance whose turn it is, and the run it must leave behind.
     pub(crate) current: Option<(u32, Run)>,
+}
+
+/// One instance's turn.
+#[derive(Clone, Debug)]
+pub(crate) struct Turn {
+    pub(crate) index: u32,
+    /// The run it must leave behind.
+    pub(crate) left: Run,
     pub(crate) why: Explained,
+    /// It is restarted for new code alone.
+    pub(crate) reloads: bool,
 }
 
 /// How a need stands.
@@ -54,6 +69,8 @@ impl Service {
             instances: BTreeMap::new(),
             retiring: false,
             roll: None,
+            reload: Reloads::default(),
+            holds_sockets: false,
             was_ready: false,
             plan: plan.clone(),
         };
@@ -87,6 +104,11 @@ impl Service {
     /// Whether no process of it exists and none is on its way.
     pub(crate) fn is_gone(&self) -> bool {
         self.instances.values().all(Instance::is_gone)
+    }
+
+    /// Nothing of it exists, and nobody wants it to.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_gone() && self.wanted().all(|instance| instance.desired == Desired::Down)
     }
 
     /// Every wanted instance is ready, and there is one.
@@ -147,9 +169,17 @@ impl Service {
         }
     }
 
+    /// The state of an instance as people see it: what serves old code while new code is on its way is reloading.
+    pub(crate) fn state_of(&self, instance: &Instance) -> State {
+        match instance.state() {
+            State::Running if self.reload.concerns(instance.id.index, instance.run) => State::Reloading,
+            state => state,
+        }
+    }
+
     /// The state of the instance that most needs attention.
     pub(crate) fn state(&self) -> State {
-        self.instances.values().map(Instance::state).min_by_key(|state| urgency(*state)).unwrap_or(State::Stopped)
+        self.instances.values().map(|instance| self.state_of(instance)).min_by_key(|state| urgency(*state)).unwrap_or(State::Stopped)
     }
 
     /// Restarts those of its instances whose turn has come. Returns whether anything moved.
@@ -172,13 +202,29 @@ impl Service {
         true
     }
 
-    /// Has `queue` restarted one at a time. One whose turn it is already is waited for; those queued before keep their
-    /// place unless they are queued anew.
-    pub(crate) fn enroll(&mut self, queue: Vec<(u32, Run)>, why: &Explained) {
-        let roll = self.roll.get_or_insert_with(|| Roll { queue: VecDeque::new(), current: None, why: why.clone() });
-        roll.queue.retain(|(known, _)| queue.iter().all(|(index, _)| index != known));
-        roll.queue.extend(queue);
-        roll.why = why.clone();
+    /// Has `turns` restarted one at a time. One whose turn it is already is waited for; those queued before keep their
+    /// place unless they are queued anew. Who is restarted for another reason gets new code with it.
+    pub(crate) fn enroll(&mut self, turns: Vec<Turn>) {
+        let roll = self.roll.get_or_insert_with(|| Roll { queue: VecDeque::new(), current: None });
+        for turn in turns {
+            let known = roll.queue.iter().position(|other| other.index == turn.index);
+            match known {
+                Some(at) if turn.reloads && roll.queue.get(at).is_some_and(|other| !other.reloads) => {}
+                Some(at) => {
+                    roll.queue.remove(at);
+                    roll.queue.push_back(turn);
+                }
+                None => roll.queue.push_back(turn),
+            }
+        }
+    }
+
+    /// Whether a restart one at a time has come to `index` or will.
+    pub(crate) fn has_turn(&self, index: u32) -> bool {
+        self.roll.as_ref().is_some_and(|roll| {
+            roll.current.is_some_and(|(current, _)| current == index)
+                || roll.queue.iter().any(|turn| turn.index == index)
+        })
     }
 
     /// Takes the next step of a restart of several instances. Returns whether anything moved.
@@ -205,17 +251,20 @@ impl Service {
         if self.instances.values().any(|instance| instance.has_its_turn(now)) {
             return false;
         }
-        let Some((index, left)) = roll.queue.pop_front() else {
+        let Some(Turn { index, left, why, reloads }) = roll.queue.pop_front() else {
             self.roll = None;
             return true;
         };
-        let why = roll.why.clone();
         if let Some(instance) = self.instances.get_mut(&index) {
             // One that has begun anew meanwhile has left that run behind already; its turn lasts until it is ready.
             let wanted = instance.desired == Desired::Up && !instance.retiring;
             roll.current = wanted.then_some((index, left));
             if wanted && instance.run <= left {
-                instance.again(why, cx);
+                if reloads {
+                    instance.swap(why, cx);
+                } else {
+                    instance.again(why, cx);
+                }
             }
         }
         true
@@ -231,9 +280,20 @@ impl Instance {
     }
 
     /// Whether the run has had the time that a start may take, and is not ready.
-    fn took_too_long(&self, now: Moment) -> bool {
-        let limit = self.plan.health.probes().iter().map(|(_, probe)| probe.start_timeout).max().unwrap_or_default();
-        self.live().is_some_and(|live| !live.ready && now.since(live.since.moment) >= limit)
+    pub(crate) fn took_too_long(&self, now: Moment) -> bool {
+        self.live().is_some_and(|live| !live.ready && now.since(live.since.moment) >= self.start_limit())
+            && self.plan.kind == Kind::Service
+    }
+
+    /// By when a run after `left` must be ready, while it is not.
+    pub(crate) fn ready_by(&self, left: Run) -> Option<Moment> {
+        let live = self.live().filter(|live| live.run > left && !live.ready && self.plan.kind == Kind::Service)?;
+        Some(live.since.moment.after(self.start_limit()))
+    }
+
+    /// How long a start may take.
+    pub(crate) fn start_limit(&self) -> Duration {
+        self.plan.health.probes().iter().map(|(_, probe)| probe.start_timeout).max().unwrap_or_default()
     }
 }
 

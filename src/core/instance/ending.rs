@@ -42,6 +42,7 @@ impl Instance {
             Phase::Starting { live, .. } => (live.run, Some(live.pid), live.since, false),
             Phase::Running { live } => {
                 let (run, pid, since) = (live.run, live.pid, live.since);
+                self.judge_files(cx.now.moment);
                 (run, Some(pid), since, self.is_proven(cx.now.moment))
             }
             Phase::Stopped | Phase::Waiting | Phase::Backoff { .. } | Phase::Exited { .. } | Phase::Failed => return,
@@ -147,14 +148,15 @@ impl Instance {
         };
         let proven = before.as_ref().map_or_else(|| self.is_proven(now), |dying| dying.proven);
         if before.is_none() {
+            self.judge_files(now);
             cx.out.push(Action::Dismiss { instance: self.id.clone(), run });
             self.note_gap(cx);
         }
         self.waits_to_heal = None;
         self.leaving = None;
         self.end = Some(end.clone());
-        let interrupted = self.interrupted.is_some_and(|at| now.since(at) < PERSON_COUNTS_FOR);
-        let asked = before.as_ref().and_then(|dying| dying.asked.clone()).or_else(|| self.persons_doing(end, cx));
+        self.interrupted = self.interrupted.filter(|at| now.since(*at) < PERSON_COUNTS_FOR);
+        let asked = before.as_ref().and_then(|dying| dying.asked.clone()).or_else(|| self.done_to_it(end, cx));
         let mut explained = explain(end, traces, asked.as_ref());
         if let End::NotSpawned { stage, .. } = end
             && let Some(subject) = self.subject_of(*stage)
@@ -179,7 +181,9 @@ impl Instance {
         let (next, then) = match before.as_ref().and_then(|dying| dying.next) {
             Some(next) => (next, None),
             None if self.desired == Desired::Down => (Next::Rest, None),
-            None if interrupted => {
+            None if self.interrupted.is_some() => {
+                // Ctrl-C in `dev` is for everup too, once the program has heeded it.
+                self.ends_everup |= self.plan.waits_for_change;
                 let success = matches!(end, End::Code(0));
                 (Next::Exit { success }, Some("left as it is".to_owned()))
             }
@@ -220,17 +224,16 @@ impl Instance {
         }
     }
 
-    /// What a person did just before that explains `end`.
-    fn persons_doing(&self, end: &End, cx: &Context<'_>) -> Option<Explained> {
+    /// What was done to it just before that explains `end`.
+    fn done_to_it(&self, end: &End, cx: &Context<'_>) -> Option<Explained> {
         let lately = |at| cx.now.moment.since(at) < PERSON_COUNTS_FOR;
-        let told =
-            |evidence: String| Explained { cause: Cause::User, certainty: Certainty::Likely, evidence: vec![evidence] };
+        let told = |cause, evidence| Explained { cause, certainty: Certainty::Likely, evidence: vec![evidence] };
         if self.interrupted.is_some_and(lately) {
-            return Some(told("Ctrl-C was typed just before".to_owned()));
+            return Some(told(Cause::User, "Ctrl-C was typed just before".to_owned()));
         }
         let sent = self.signalled.as_ref().filter(|sent| lately(sent.at))?;
         let same = matches!(end, End::Signal { signal, .. } if *signal == sent.signal);
-        same.then(|| told(format!("{} had {} sent to it just before", sent.by, sent.signal)))
+        same.then(|| told(sent.cause, sent.told.clone()))
     }
 
     /// What a step of its start was about, for people.

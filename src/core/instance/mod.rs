@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::cause::Explained;
+use crate::core::drift::Drift;
+use crate::core::habit::Habits;
 use crate::core::health::Health;
 use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Pid, Run};
@@ -57,9 +59,18 @@ pub(crate) struct Instance {
     pub(crate) last_end: Option<LastEnd>,
     /// How the latest run ended, for exit codes.
     pub(crate) end: Option<End>,
-    /// A person's Ctrl-C reached the program at this moment.
+    /// The watched files that differ from what its current or next run started with.
+    pub(crate) drift: Drift,
+    pub(crate) habits: Habits,
+    /// No run with the files as they are has been good for `reset_after` in one piece.
+    pub(crate) untried: bool,
+    /// When the latest run took over the files as they are.
+    pub(crate) files_since: Moment,
+    /// It was told to read its code anew and has not said READY=1 since.
+    pub(crate) awaits_ready: bool,
+    /// A person's Ctrl-C reached the program at this moment; kept after the end of a run that it explains.
     pub(crate) interrupted: Option<Moment>,
-    /// A person had this signal sent to the latest run.
+    /// Somebody had this signal sent to the latest run.
     pub(crate) signalled: Option<Signalled>,
     /// READY=1 arrived in the latest run, perhaps before anybody waited for it.
     pub(crate) said_ready: bool,
@@ -138,11 +149,14 @@ pub(crate) struct Live {
     pub(crate) grants: u8,
 }
 
-/// A signal that a person had sent.
+/// A signal that was not meant to end the program, but may.
 #[derive(Clone, Debug)]
 pub(crate) struct Signalled {
     pub(crate) signal: Signal,
-    pub(crate) by: String,
+    /// What it would be the cause of.
+    pub(crate) cause: Cause,
+    /// Who had it sent, or what for.
+    pub(crate) told: String,
     pub(crate) at: Moment,
 }
 
@@ -186,6 +200,8 @@ pub(crate) enum Next {
     Exit { success: bool },
     /// Nothing: given up.
     GiveUp,
+    /// Nothing until its files change.
+    AwaitChange,
     /// Nothing, and everup ends too.
     EndEverup,
 }
@@ -210,6 +226,11 @@ impl Instance {
             crash_looping: false,
             last_end: None,
             end: None,
+            drift: Drift::default(),
+            habits: Habits::default(),
+            untried: true,
+            files_since: Moment::default(),
+            awaits_ready: false,
             interrupted: None,
             signalled: None,
             said_ready: false,
@@ -309,6 +330,17 @@ impl Instance {
     /// Whether nothing will bring it up but somebody's wish.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Exited { .. } | Phase::Failed | Phase::Stopped)
+    }
+
+    /// Whether it starts by itself as soon as what it needs is there.
+    pub(crate) fn waits_for_need(&self) -> bool {
+        let failed_for_it = matches!(self.phase, Phase::Failed) && self.cause == Some(Cause::Dependency);
+        self.desired == Desired::Up && (matches!(self.phase, Phase::Waiting) || failed_for_it)
+    }
+
+    /// Whether a run that fails before its files have proven good waits for their next change.
+    pub(crate) fn waits_for_change(&self) -> bool {
+        self.plan.waits_for_change && self.plan.watch.is_some() && self.untried
     }
 
     /// The instance's name.

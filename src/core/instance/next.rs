@@ -53,6 +53,12 @@ impl Instance {
         self.automatic_start = false;
     }
 
+    /// As [`Instance::again`], for new code: what became of the old says nothing about it.
+    pub(crate) fn swap(&mut self, why: Explained, cx: &mut Context<'_>) {
+        self.forgive();
+        self.again(why, cx);
+    }
+
     /// It is not wanted any more. What runs and is needed by others that are on their way out too lives on until they
     /// are gone (see `Supervisor::let_go`).
     pub(crate) fn leave(&mut self, why: Explained, cx: &mut Context<'_>) {
@@ -109,6 +115,13 @@ impl Instance {
             (Next::Rest, Desired::Up) => Next::Again,
             (other, Desired::Up | Desired::Down) => other,
         };
+        let next = match next {
+            Next::Retry { .. } | Next::Exit { .. } | Next::GiveUp | Next::AwaitChange if self.has_new_files() => {
+                self.start_with_new_files()
+            }
+            Next::Retry { .. } | Next::Exit { .. } | Next::GiveUp | Next::AwaitChange => next,
+            Next::Rest | Next::Again | Next::EndEverup => next,
+        };
         // Its turn to heal lasts until the next run is ready or has ended too.
         let turn_is_over = self.healing.is_some_and(|sick| self.run > sick);
         if turn_is_over || !matches!(next, Next::Retry { .. } | Next::Again) {
@@ -128,14 +141,15 @@ impl Instance {
                 }
             }
             Next::Exit { success } => self.stay_ended(success, cx),
-            Next::GiveUp => {
+            Next::GiveUp | Next::AwaitChange => {
                 self.phase = Phase::Failed;
-                cx.out.push(self.failed_fact());
+                let then = (next == Next::AwaitChange).then(|| "waits for a change".to_owned());
+                cx.out.push(self.failed_fact(then));
             }
             Next::EndEverup => {
                 self.phase = Phase::Failed;
                 self.ends_everup = true;
-                cx.out.push(self.failed_fact());
+                cx.out.push(self.failed_fact(None));
             }
         }
     }
@@ -145,7 +159,7 @@ impl Instance {
             (Kind::Task, false) => {
                 self.phase = Phase::Failed;
                 self.reason.get_or_insert_with(|| "the task did not succeed".to_owned());
-                cx.out.push(self.failed_fact());
+                cx.out.push(self.failed_fact(None));
             }
             (Kind::Task, true) => {
                 self.phase = Phase::Exited { success };
@@ -156,7 +170,7 @@ impl Instance {
         }
     }
 
-    fn failed_fact(&self) -> Action {
+    fn failed_fact(&self, then: Option<String>) -> Action {
         let last = self.last_end.as_ref();
         Action::Record(Fact {
             cause: self.cause,
@@ -164,6 +178,7 @@ impl Instance {
             code: last.and_then(|end| end.code),
             signal: last.and_then(|end| end.signal),
             message: self.reason.clone(),
+            then,
             ..self.fact(EventWord::Failed)
         })
     }

@@ -9,8 +9,11 @@ use crate::core::context::Context;
 use crate::core::instance::{Instance, Next};
 use crate::model::event::{EventWord, Fact};
 use crate::model::plan::{Kind, LimitThen, Policy, RestartPlan, Rule, RuleThen};
-use crate::model::service::{Cause, End, SpawnStage};
+use crate::model::service::{Cause, Desired, End, SpawnStage};
 use crate::model::units::{Moment, format_duration};
+
+/// Why nothing is done about an end.
+const AWAITS_CHANGE: &str = "waits for a change of its files";
 
 type Decision = (Next, Option<String>);
 
@@ -27,11 +30,19 @@ impl Instance {
         let restart = &plan.restart;
         let now = cx.now.moment;
         let rule = restart.rules.iter().find(|rule| matches_rule(rule, end, explained.cause)).map(|rule| rule.then);
+        if rule == Some(RuleThen::Exit) {
+            return self.give_up(Next::EndEverup, "a restart rule says exit");
+        }
+        if self.has_new_files() {
+            return (self.start_with_new_files(), Some("started with the new files".to_owned()));
+        }
         let settled = match rule {
             Some(RuleThen::Stop) => Some(self.give_up(Next::GiveUp, "a restart rule says stop")),
-            Some(RuleThen::Exit) => Some(self.give_up(Next::EndEverup, "a restart rule says exit")),
+            _ if self.waits_for_change() && may_be_the_code(explained.cause) => {
+                Some(self.await_change(explained.cause, end, cx))
+            }
             Some(RuleThen::Slow) => Some(self.slow(now, "a restart rule says slow", cx)),
-            Some(RuleThen::Restart | RuleThen::RestartNow) => None,
+            Some(RuleThen::Restart | RuleThen::RestartNow | RuleThen::Exit) => None,
             None => left_as_it_is(restart, plan.kind, explained.cause, end),
         };
         if let Some(settled) = settled.or_else(|| self.over_the_limit(restart, now, cx)) {
@@ -54,6 +65,37 @@ impl Instance {
             format!("restarted after {}", format_duration(delay))
         };
         (Next::Retry { until: now.after(delay), slow: false }, Some(told))
+    }
+
+    /// What follows an end that trying again would only repeat.
+    fn await_change(&mut self, cause: Cause, end: &End, cx: &mut Context<'_>) -> Decision {
+        let plan = self.plan.clone();
+        if plan.restart.limit.then == LimitThen::Exit
+            && let Some(over) = self.over_the_limit(&plan.restart, cx.now.moment, cx)
+        {
+            return over;
+        }
+        let left = left_as_it_is(&plan.restart, plan.kind, cause, end);
+        match left.filter(|(next, _)| *next == (Next::Exit { success: true })) {
+            Some(completed) if plan.kind == Kind::Task => completed,
+            left => {
+                self.reason = Some(AWAITS_CHANGE.to_owned());
+                (left.map_or(Next::AwaitChange, |(next, _)| next), Some(AWAITS_CHANGE.to_owned()))
+            }
+        }
+    }
+
+    /// Whether there are files to start with that it has not been started with yet.
+    pub(crate) fn has_new_files(&self) -> bool {
+        self.desired == Desired::Up && !self.drift.is_empty() && self.drift.approved && self.interrupted.is_none()
+    }
+
+    /// Starts with the new files, whatever became of the old ones.
+    pub(crate) fn start_with_new_files(&mut self) -> Next {
+        self.forgive();
+        self.start_cause = Some(Cause::Watch);
+        self.automatic_start = false;
+        Next::Again
     }
 
     /// What follows when it was restarted too often: nothing, while the limit is not reached.
@@ -104,6 +146,21 @@ fn left_as_it_is(restart: &RestartPlan, kind: Kind, cause: Cause, end: &End) -> 
         (Kind::Service, Policy::OnFailure) if success => left("it ended with success"),
         (Kind::Service | Kind::Task, Policy::OnFailure) if cause == Cause::User => left("a person ended it"),
         (Kind::Service | Kind::Task, Policy::OnFailure | Policy::Always | Policy::UnlessStopped) => None,
+    }
+}
+
+/// Whether an end for this reason may be the doing of what its files hold.
+fn may_be_the_code(cause: Cause) -> bool {
+    match cause {
+        Cause::Exit | Cause::Signal | Cause::Oom | Cause::SpawnError | Cause::StartTimeout | Cause::Watch => true,
+        Cause::Probe
+        | Cause::Watchdog
+        | Cause::MemoryLimit
+        | Cause::Config
+        | Cause::Dependency
+        | Cause::Schedule
+        | Cause::User
+        | Cause::SupervisorLost => false,
     }
 }
 

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use crate::core::action::Action;
+use crate::core::action::{Action, Scope};
 use crate::core::cause::Explained;
 use crate::core::context::Context;
 use crate::core::event::{Hook, Notice};
 use crate::core::health::{Answer, Finding, gate_role, probe_of};
-use crate::core::instance::{Instance, Phase};
+use crate::core::instance::{Instance, Phase, Signalled};
 use crate::model::event::{EventWord, Fact};
 use crate::model::plan::{HealthPlan, Kind};
 use crate::model::probe::{ProbeRole, Verdict};
 use crate::model::service::{Cause, Certainty};
-use crate::model::units::format_duration;
+use crate::model::signal::Signal;
+use crate::model::units::{Moment, format_duration};
 
 /// EXTEND_TIMEOUT_USEC can stretch a timeout to this many times its length, no further.
 const MOST_EXTENSION: u32 = 10;
@@ -145,6 +146,19 @@ impl Instance {
         self.waits_to_heal = Some(Explained { cause: Cause::Probe, certainty, evidence });
     }
 
+    /// Told to read its code anew.
+    pub(crate) fn read_anew(&mut self, signal: Signal, why: &Explained, cx: &mut Context<'_>) {
+        let Some(run) = self.live().map(|live| live.run) else { return };
+        cx.out.push(Action::Signal { instance: self.id.clone(), run, signal, scope: Scope::Main });
+        let what_for = why.evidence.first().map(String::as_str).unwrap_or_default();
+        let told = format!("everup had SIG{signal} sent to it just before: {what_for}");
+        self.signalled = Some(Signalled { signal, cause: why.cause, told, at: cx.now.moment });
+        let new_files = self.drift.take();
+        self.untried = true;
+        self.take_over_files(new_files, Some(why.cause), cx);
+        self.awaits_ready = self.plan.health.uses_notify();
+    }
+
     /// Keeps `good_since` true to `ready` and `healthy`.
     fn settle_goodness(&mut self, cx: &mut Context<'_>) {
         let reset_after = self.plan.restart.reset_after;
@@ -153,6 +167,7 @@ impl Instance {
         match (good, live.good_since) {
             (true, None) => live.good_since = Some(cx.now.moment),
             (false, Some(since)) => {
+                self.untried &= cx.now.moment.since(since.max(self.files_since)) < reset_after;
                 live.proven |= cx.now.moment.since(since) >= reset_after;
                 live.good_since = None;
             }
@@ -160,8 +175,16 @@ impl Instance {
         }
     }
 
+    /// Notes whether the files as they are have proven good by now.
+    pub(crate) fn judge_files(&mut self, now: Moment) {
+        let good_since = self.live().and_then(|live| live.good_since);
+        let files_since = self.files_since;
+        let good = good_since.is_some_and(|at| now.since(at.max(files_since)) >= self.plan.restart.reset_after);
+        self.untried &= !good;
+    }
+
     /// Whether the run has been good for `reset_after` in one piece by `now`.
-    pub(crate) fn is_proven(&self, now: crate::model::units::Moment) -> bool {
+    pub(crate) fn is_proven(&self, now: Moment) -> bool {
         self.live().is_some_and(|live| {
             live.proven || live.good_since.is_some_and(|since| now.since(since) >= self.plan.restart.reset_after)
         })
@@ -193,6 +216,7 @@ impl Instance {
     /// READY=1: remembered, as it is said once and perhaps before anybody waits for it.
     pub(crate) fn said_ready(&mut self, cx: &mut Context<'_>) {
         self.said_ready = true;
+        self.awaits_ready = false;
         let finding = self.live().map_or(Finding::Nothing, |live| live.health.notified_ready(&self.plan.health));
         match finding {
             Finding::GatePassed => self.opened(cx),

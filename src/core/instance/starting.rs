@@ -1,5 +1,7 @@
 //! From "wanted" to "ready".
 
+use std::path::PathBuf;
+
 use crate::core::action::{Action, Ending};
 use crate::core::context::Context;
 use crate::core::event::Hook;
@@ -11,6 +13,7 @@ use crate::model::event::Fact;
 use crate::model::names::{Pid, Run};
 use crate::model::plan::{HealthPlan, Kind};
 use crate::model::probe::{ProbeKind, ProbeRole};
+use crate::model::service::Cause;
 
 impl Instance {
     /// Begins the next run: `before_start` first, if there is one. The caller has seen that what it needs is there.
@@ -22,6 +25,8 @@ impl Instance {
             self.automatic.push_back(cx.now.moment);
         }
         self.run = self.run.next();
+        let new_files = self.drift.take();
+        self.take_over_files(new_files, self.start_cause, cx);
         self.reason = None;
         self.cause = self.start_cause;
         self.interrupted = None;
@@ -38,6 +43,14 @@ impl Instance {
             self.phase = Phase::Spawning { run, since };
             cx.out.push(self.spawn());
         }
+    }
+
+    /// From now on its code is what the files hold; `new` are those that are new to it.
+    pub(crate) fn take_over_files(&mut self, new: Vec<PathBuf>, cause: Option<Cause>, cx: &Context<'_>) {
+        self.untried |= !new.is_empty();
+        self.files_since = cx.now.moment;
+        self.awaits_ready = false;
+        self.habits.begin(if cause == Some(Cause::Watch) { new } else { vec![] }, cx.now.moment);
     }
 
     fn spawn(&self) -> Action {
@@ -58,6 +71,7 @@ impl Instance {
     /// `before_start` has succeeded.
     pub(crate) fn prepared(&mut self, cx: &mut Context<'_>) {
         if let Phase::Preparing { run, since, .. } = self.phase {
+            self.habits.spawn(cx.now.moment);
             self.phase = Phase::Spawning { run, since };
             cx.out.push(self.spawn());
         }

@@ -84,7 +84,7 @@ impl Supervisor {
                     };
                     goals.extend(self.replace(&replaced, &why, false, now, out));
                 }
-                None => self.retire_service(&change.service, &mut goals),
+                None => self.retire_service(&change.service, &mut goals, out),
             }
             if change.what != PlanChangeKind::Unchanged {
                 let word = what_word(change.what).to_owned();
@@ -131,8 +131,12 @@ impl Supervisor {
     ) -> Vec<InstanceId> {
         let service = self.services.entry(new.name.clone()).or_insert_with(|| Service::new(new, &self.runs));
         service.retiring = false;
+        let rewatched = service.plan.watch != new.watch;
         service.plan = new.clone();
         service.resize(new.instances, &self.runs);
+        if rewatched {
+            service.rewatch(now.moment);
+        }
         let mut replaced = vec![];
         for instance in service.instances.values_mut() {
             let id = instance.id.clone();
@@ -162,10 +166,11 @@ impl Supervisor {
         replaced
     }
 
-    fn retire_service(&mut self, name: &ServiceName, goals: &mut Vec<Goal>) {
+    fn retire_service(&mut self, name: &ServiceName, goals: &mut Vec<Goal>, out: &mut Vec<Action>) {
         let Some(service) = self.services.get_mut(name) else { return };
         service.retiring = true;
         service.roll = None;
+        service.drop_reload(out);
         for instance in service.instances.values_mut() {
             instance.retiring = true;
             goals.push(Goal::Gone { id: instance.id.clone() });
@@ -178,6 +183,7 @@ impl Instance {
     fn take_over(&mut self, new: &Arc<ServicePlan>, cx: &mut Context<'_>) -> bool {
         let own = difference(&self.plan, new);
         let (changed, replaces) = (!own.keys.is_empty(), own.replaces_process);
+        self.untried |= replaces;
         if self.is_under_way() {
             if replaces {
                 return self.desired == Desired::Up;
@@ -191,7 +197,7 @@ impl Instance {
         }
         // What was given up or waits for its next try gets one with the new configuration.
         let tries_again = |next: &Next| match next {
-            Next::Retry { .. } | Next::GiveUp => changed,
+            Next::Retry { .. } | Next::GiveUp | Next::AwaitChange => changed,
             Next::Exit { .. } => replaces,
             Next::Rest | Next::Again | Next::EndEverup => false,
         };

@@ -9,7 +9,7 @@ use crate::core::event::RequestId;
 use crate::core::graph;
 use crate::core::instance::ending::{INTERRUPT, by_person};
 use crate::core::instance::{Instance, Phase, Signalled};
-use crate::core::service::Service;
+use crate::core::service::{Service, Turn};
 use crate::core::supervisor::Supervisor;
 use crate::core::supervisor::requests::{Goal, Tell};
 use crate::model::command::{Caller, Command, Denied, DeniedCode, Outcome, PlanChange, Target};
@@ -63,7 +63,7 @@ impl Supervisor {
             }
             Command::Start(targets) => self.start(&targets),
             Command::Restart { targets, now: at_once } => self.restart(&targets, at_once, by, now, out),
-            Command::Reload(targets) => self.restart(&targets, false, by, now, out),
+            Command::Reload(targets) => self.ask_reload(&targets, by, now),
             Command::Scale { service, instances } => self.scale(&service, instances, by, out),
             Command::Apply { plan, dry_run: true, .. } => {
                 let changes = self.compare(&plan);
@@ -79,7 +79,7 @@ impl Supervisor {
         }
     }
 
-    fn ids(&self, targets: &[Target]) -> Result<Vec<InstanceId>, Denied> {
+    pub(super) fn ids(&self, targets: &[Target]) -> Result<Vec<InstanceId>, Denied> {
         let mut ids = vec![];
         for target in targets {
             let service = self.services.get(&target.service).filter(|service| !service.retiring);
@@ -115,6 +115,11 @@ impl Supervisor {
             instance.want_up(Some(Cause::User));
             goals.push(Goal::Ready { id: id.clone(), left, tell: Tell::State });
         }
+        Ok((goals, (vec![], self.start_needs(&named))))
+    }
+
+    /// Wants up what `named` need. Returns remarks about it for people.
+    pub(super) fn start_needs(&mut self, named: &[InstanceId]) -> Vec<String> {
         let mut notes = vec![];
         for name in graph::with_needs(&self.plans(), named.iter().map(|id| id.service.clone())) {
             if named.iter().any(|id| id.service == name) {
@@ -135,7 +140,7 @@ impl Supervisor {
                 notes.push(format!("starts {name} too, which is needed"));
             }
         }
-        Ok((goals, (vec![], notes)))
+        notes
     }
 
     fn stop(&mut self, targets: &[Target], by: &Caller, now: Now, out: &mut Vec<Action>) -> Promised {
@@ -205,9 +210,12 @@ impl Supervisor {
             if several && !at_once && (of_service.len() > 1 || service.roll.is_some()) {
                 let under_way =
                     |id: &&&InstanceId| service.instances.get(&id.index).is_some_and(Instance::is_under_way);
-                let left = |id: &&InstanceId| Some((id.index, service.instances.get(&id.index)?.run));
-                let queue: Vec<_> = of_service.iter().filter(under_way).filter_map(left).collect();
-                service.enroll(queue, why);
+                let turn = |id: &&InstanceId| {
+                    let left = service.instances.get(&id.index)?.run;
+                    Some(Turn { index: id.index, left, why: why.clone(), reloads: false })
+                };
+                let queue: Vec<_> = of_service.iter().filter(under_way).filter_map(turn).collect();
+                service.enroll(queue);
                 continue;
             }
             if at_once {
@@ -243,7 +251,8 @@ impl Supervisor {
         }
         for (instance, run) in live {
             if let Some(signalled) = self.instance_mut(&instance) {
-                signalled.signalled = Some(Signalled { signal, by: by.0.clone(), at: now.moment });
+                let told = format!("{} had {signal} sent to it just before", by.0);
+                signalled.signalled = Some(Signalled { signal, cause: Cause::User, told, at: now.moment });
             }
             out.push(Action::Signal { instance, run, signal, scope: Scope::Main });
         }
@@ -261,7 +270,8 @@ impl Supervisor {
                         let instance = instance.id.clone();
                         cx.out.push(Action::Signal { instance, run, signal: INTERRUPT, scope: Scope::Main });
                     }
-                    (Some(_), _) | (None, Phase::Stopped | Phase::Exited { .. }) => {}
+                    (Some(_), _) => {}
+                    (None, Phase::Stopped | Phase::Exited { .. }) if !instance.plan.waits_for_change => {}
                     // Nothing runs that could hear it: the wish is to leave.
                     (
                         None,
@@ -273,6 +283,8 @@ impl Supervisor {
                         | Phase::Stopping(_)
                         | Phase::Cleaning { .. }
                         | Phase::Backoff { .. }
+                        | Phase::Stopped
+                        | Phase::Exited { .. }
                         | Phase::Failed,
                     ) => {
                         instance.leave(by_person("interrupted", &by.0), cx);

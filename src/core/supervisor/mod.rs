@@ -2,6 +2,7 @@
 
 mod apply;
 mod commands;
+mod reloading;
 mod report;
 mod requests;
 mod settle;
@@ -71,6 +72,8 @@ pub struct Supervisor {
     shutdown_budget: Option<Duration>,
     dice: Dice,
     budget: Budget,
+    /// Counts the checks of new code.
+    checks: u64,
     stale: u64,
     /// As it was after the latest step.
     deadline: Option<Deadline>,
@@ -89,6 +92,7 @@ impl Supervisor {
             shutdown_budget: seeds.shutdown_budget,
             dice: Dice(seeds.dice),
             budget: Budget::new(),
+            checks: 0,
             stale: 0,
             deadline: None,
         };
@@ -157,6 +161,7 @@ impl Supervisor {
         };
         for service in self.services.values() {
             service.instances.values().filter_map(Instance::deadline).for_each(&mut consider);
+            service.deadline().into_iter().for_each(&mut consider);
         }
         for open in self.requests.values() {
             open.until.map(|at| (at, "request")).into_iter().for_each(&mut consider);
@@ -209,7 +214,9 @@ impl Supervisor {
             Event::HookEnded { instance, hook, result, .. } => {
                 self.with(&instance, now, out, |i, cx| i.hook_ended(hook, &result, cx));
             }
-            Event::Changed { .. } | Event::Checked { .. } | Event::Tick => {}
+            Event::Changed { service, files, since } => self.changed(&service, &files, since, out),
+            Event::Checked { service, seq, result } => self.checked(&service, seq, result),
+            Event::Tick => {}
         }
     }
 
@@ -228,6 +235,9 @@ impl Supervisor {
         }
         for instance in self.services.values_mut().flat_map(|service| service.instances.values_mut()) {
             instance.excuse(lag, now);
+        }
+        for service in self.services.values_mut() {
+            service.excuse(lag);
         }
     }
 

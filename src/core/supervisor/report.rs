@@ -74,13 +74,15 @@ fn main_pid(instance: &Instance) -> Option<Pid> {
 
 fn of_service(service: &Service, now: Moment) -> ServiceStatus {
     let instances: Vec<InstanceStatus> =
-        service.instances.values().map(|instance| of_instance(instance, now)).collect();
+        service.instances.values().map(|instance| of_instance(service, instance, now)).collect();
     let state = service.state();
-    let telling = service.instances.values().find(|instance| instance.state() == state);
+    let telling = service.instances.values().find(|instance| service.state_of(instance) == state);
     let wanted = || service.wanted();
     let desired = if wanted().any(|i| i.desired == Desired::Up) { Desired::Up } else { Desired::Down };
     let healths: Vec<bool> = wanted().filter_map(|i| i.live().and_then(|live| live.healthy)).collect();
-    let mut warnings = vec![];
+    let own_files = service.reload.own_files(&service.plan);
+    let mut warnings: Vec<Warning> =
+        own_files.map(|message| Warning { code: "self_writing".to_owned(), message }).into_iter().collect();
     for instance in service.instances.values().filter(|instance| instance.unkillable) {
         warnings.push(Warning {
             code: "unkillable".to_owned(),
@@ -116,7 +118,7 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
         } else {
             None
         },
-        reload: None,
+        reload: service.reload.status(&service.plan),
         warnings,
         instances,
     }
@@ -128,13 +130,13 @@ fn reason(instance: &Instance) -> Option<String> {
     instance.reason.clone().or_else(says)
 }
 
-fn of_instance(instance: &Instance, now: Moment) -> InstanceStatus {
+fn of_instance(service: &Service, instance: &Instance, now: Moment) -> InstanceStatus {
     let live = instance.live();
     let next_attempt_at = if let Phase::Backoff { until, .. } = instance.phase { Some(until) } else { None };
     InstanceStatus {
         name: instance.label(),
         index: instance.id.index,
-        state: instance.state(),
+        state: service.state_of(instance),
         desired: instance.desired,
         ready: instance.is_ready(),
         healthy: live.and_then(|live| live.healthy),

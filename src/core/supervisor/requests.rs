@@ -6,8 +6,10 @@ use crate::core::action::Action;
 use crate::core::cause::describe;
 use crate::core::event::RequestId;
 use crate::core::instance::{Instance, Phase};
+use crate::core::reload::Standing;
 use crate::core::service::Service;
 use crate::core::supervisor::Supervisor;
+use crate::core::supervisor::commands::before;
 use crate::model::command::{Denied, DeniedCode, Outcome, PlanChange, ServiceOutcome};
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::Kind;
@@ -30,6 +32,8 @@ pub(crate) struct Open {
 pub(super) enum Goal {
     /// A run after `left` is ready (a task: completed).
     Ready { id: InstanceId, left: Run, tell: Tell },
+    /// It serves newer code: the reload of that number is done.
+    Reloaded { id: InstanceId, left: Run, cycle: u64, tell: Tell },
     /// Nothing of it runs.
     Gone { id: InstanceId },
     /// Nothing runs at all: everup is about to end.
@@ -58,7 +62,7 @@ impl Goal {
     /// The instance it is about.
     pub(super) fn id(&self) -> Option<&InstanceId> {
         match self {
-            Self::Ready { id, .. } | Self::Gone { id } => Some(id),
+            Self::Ready { id, .. } | Self::Reloaded { id, .. } | Self::Gone { id } => Some(id),
             Self::AllGone => None,
         }
     }
@@ -155,6 +159,24 @@ impl Supervisor {
                 Some(instance) if instance.run > *left && instance.is_ready() => Progress::Holds,
                 Some(instance) => self.hindrance(instance, *left).map_or(Progress::Pending, Progress::Broken),
             },
+            Goal::Reloaded { id, left, cycle, .. } => match (self.instance(id), self.services.get(&id.service)) {
+                (Some(instance), Some(service)) => self.reload_progress(instance, service, *left, *cycle),
+                (None, _) | (_, None) => Progress::Broken(format!("{id} is no longer configured")),
+            },
+        }
+    }
+
+    fn reload_progress(&self, instance: &Instance, service: &Service, left: Run, cycle: u64) -> Progress {
+        let standing = service.reload.standing(cycle);
+        // A run that was told by a signal stays the same.
+        let left = if standing == Standing::Done { before(instance.run) } else { left };
+        let hindrance = || self.hindrance(instance, left).map_or(Progress::Pending, Progress::Broken);
+        match standing {
+            _ if instance.desired == Desired::Down => hindrance(),
+            Standing::UnderWay => Progress::Pending,
+            Standing::Failed(words) => Progress::Broken(words.to_owned()),
+            Standing::Done | Standing::Over if instance.run > left && instance.is_ready() => Progress::Holds,
+            Standing::Done | Standing::Over => hindrance(),
         }
     }
 
@@ -197,9 +219,39 @@ impl Supervisor {
     fn whereabouts(&self, goal: &Goal) -> String {
         let Some(id) = goal.id() else {
             let alive = self.instances().filter(|instance| !instance.is_gone());
-            return alive.map(whereabouts).collect::<Vec<_>>().join(", ");
+            return alive.map(|instance| self.whereabouts_of(instance)).collect::<Vec<_>>().join(", ");
         };
-        self.instance(id).map_or_else(|| id.to_string(), whereabouts)
+        self.instance(id).map_or_else(|| id.to_string(), |instance| self.whereabouts_of(instance))
+    }
+
+    fn state_of(&self, instance: &Instance) -> State {
+        self.services.get(&instance.id.service).map_or_else(|| instance.state(), |service| service.state_of(instance))
+    }
+
+    /// The instance with what it is doing.
+    fn whereabouts_of(&self, instance: &Instance) -> String {
+        let label = instance.label();
+        match &instance.phase {
+            Phase::Stopping(_) if instance.unkillable => format!("{label} (even SIGKILL does not end it)"),
+            Phase::Waiting => format!("{label} ({})", instance.reason.as_deref().unwrap_or("waiting")),
+            Phase::Backoff { .. } => {
+                let told = instance.end.as_ref().map(describe).unwrap_or_default();
+                format!("{label} (backoff after: {told})")
+            }
+            Phase::Running { .. } if instance.leaving.is_some() => {
+                format!("{label} (stops once those that need it are gone)")
+            }
+            Phase::Running { live } if !live.ready => format!("{label} (running, not ready)"),
+            Phase::Stopped
+            | Phase::Preparing { .. }
+            | Phase::Spawning { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping(_)
+            | Phase::Cleaning { .. }
+            | Phase::Exited { .. }
+            | Phase::Failed => format!("{label} ({})", self.state_of(instance)),
+        }
     }
 
     fn outcome(&self, open: &Open, done: bool, now: Now) -> Outcome {
@@ -216,7 +268,7 @@ impl Supervisor {
         let id = goal.id()?;
         let instance = self.instance(id);
         let name = self.label(id);
-        let state = instance.map_or(State::Stopped, Instance::state);
+        let state = instance.map_or(State::Stopped, |instance| self.state_of(instance));
         let progress = self.progress(goal);
         let (message, gap_ms) = match (goal, progress) {
             (Goal::Ready { tell: Tell::Nothing, .. } | Goal::AllGone, _) => return None,
@@ -225,7 +277,7 @@ impl Supervisor {
                 let bare = message.strip_prefix(name.as_str()).map(|rest| rest.trim_start().to_owned());
                 (bare.unwrap_or(message), None)
             }
-            (Goal::Ready { tell, .. }, Progress::Holds) => {
+            (Goal::Ready { tell, .. } | Goal::Reloaded { tell, .. }, Progress::Holds) => {
                 let kind = instance.map_or(Kind::Service, |instance| instance.plan.kind);
                 let gap = instance.and_then(|instance| instance.gap).filter(|_| *tell == Tell::Gap);
                 let message = match kind {
@@ -239,6 +291,7 @@ impl Supervisor {
                 let replaces = instance.is_some_and(|instance| instance.run == *left && !instance.is_gone());
                 (if replaces { "is being restarted" } else { "is being started" }.to_owned(), None)
             }
+            (Goal::Reloaded { .. }, Progress::Pending) => ("is being reloaded".to_owned(), None),
             (Goal::Gone { .. }, Progress::Holds) => ("stopped".to_owned(), None),
             (Goal::Gone { .. }, Progress::Pending) => ("is being stopped".to_owned(), None),
         };
@@ -257,28 +310,3 @@ impl Supervisor {
     }
 }
 
-/// The instance with what it is doing.
-fn whereabouts(instance: &Instance) -> String {
-    let label = instance.label();
-    match &instance.phase {
-        Phase::Stopping(_) if instance.unkillable => format!("{label} (even SIGKILL does not end it)"),
-        Phase::Waiting => format!("{label} ({})", instance.reason.as_deref().unwrap_or("waiting")),
-        Phase::Backoff { .. } => {
-            let told = instance.end.as_ref().map(describe).unwrap_or_default();
-            format!("{label} (backoff after: {told})")
-        }
-        Phase::Running { .. } if instance.leaving.is_some() => {
-            format!("{label} (stops once those that need it are gone)")
-        }
-        Phase::Running { live } if !live.ready => format!("{label} (running, not ready)"),
-        Phase::Stopped
-        | Phase::Preparing { .. }
-        | Phase::Spawning { .. }
-        | Phase::Starting { .. }
-        | Phase::Running { .. }
-        | Phase::Stopping(_)
-        | Phase::Cleaning { .. }
-        | Phase::Exited { .. }
-        | Phase::Failed => format!("{label} ({})", instance.state()),
-    }
-}

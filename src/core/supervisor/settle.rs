@@ -19,6 +19,9 @@ impl Supervisor {
         // only keeps a mistake here from becoming a hang.
         for round in 0.. {
             let census = self.census();
+            if census.sockets {
+                self.close_sockets(out);
+            }
             let moved = if self.shutdown.is_some() {
                 self.advance_shutdown(now, out)
             } else {
@@ -26,14 +29,24 @@ impl Supervisor {
                 self.notice_exit(now) || {
                     let retired = census.retiring && self.retire(now, out);
                     let left = (retired || census.leaving) && self.let_go(false, now, out);
-                    let mended = census.changing && self.heal_and_roll(now, out);
+                    let reloaded = census.reloading && self.reload(now, out);
+                    let mended = (reloaded || census.changing) && self.heal_and_roll(now, out);
                     self.wake_dependents();
                     let started = self.start_waiting(now, out);
-                    retired || left || mended || started
+                    retired || left || reloaded || mended || started
                 }
             };
             if !moved || round > 4 + 4 * census.instances {
                 break;
+            }
+        }
+    }
+
+    /// Closes the sockets of what a person has stopped and of what is not in the plan any more.
+    pub(super) fn close_sockets(&mut self, out: &mut Vec<Action>) {
+        for service in self.services.values_mut().filter(|service| service.is_at_rest()) {
+            if std::mem::take(&mut service.holds_sockets) {
+                out.push(Action::CloseSockets { service: service.name.clone() });
             }
         }
     }
@@ -43,6 +56,8 @@ impl Supervisor {
         let mut census = Census::default();
         for service in self.services.values() {
             census.changing |= service.roll.is_some();
+            census.reloading |= service.reload.is_under_way();
+            census.sockets |= service.holds_sockets;
             census.retiring |= service.retiring;
             for instance in service.instances.values() {
                 census.instances += 1;
@@ -57,7 +72,7 @@ impl Supervisor {
     /// Starts what waits and has what it needs; fails what needs something that failed.
     fn start_waiting(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
         let waiting: Vec<InstanceId> =
-            self.instances().filter(|instance| waits(instance)).map(|instance| instance.id.clone()).collect();
+            self.instances().filter(|one| one.waits_for_need()).map(|instance| instance.id.clone()).collect();
         let mut met = vec![];
         let mut moved = false;
         for id in waiting {
@@ -87,6 +102,7 @@ impl Supervisor {
             let Some(service) = self.services.get_mut(&id.service) else { continue };
             let plan = service.plan.clone();
             let Some(instance) = service.instances.get_mut(&id.index) else { continue };
+            service.holds_sockets |= !plan.listen.is_empty();
             instance.plan = plan;
             let mut cx = Self::context(&mut self.dice, &mut self.budget, now, out);
             instance.begin(&mut cx);
@@ -167,6 +183,7 @@ impl Supervisor {
             service.instances.retain(|_, instance| !(instance.retiring && instance.is_gone()));
             moved |= service.instances.len() != before;
         }
+        self.close_sockets(out);
         let before = self.services.len();
         self.services.retain(|_, service| !(service.retiring && service.instances.is_empty()));
         moved || self.services.len() != before
@@ -231,10 +248,9 @@ struct Census {
     leaving: bool,
     /// Something is to be restarted when its turn comes.
     changing: bool,
+    /// Something has new code, or is about to.
+    reloading: bool,
+    /// Something may hold sockets that nobody needs any more.
+    sockets: bool,
 }
 
-/// Whether `instance` may start as soon as what it needs is there.
-fn waits(instance: &Instance) -> bool {
-    let for_another = matches!(instance.phase, Phase::Failed) && instance.cause == Some(Cause::Dependency);
-    instance.desired == Desired::Up && (matches!(instance.phase, Phase::Waiting) || for_another)
-}

@@ -43,6 +43,7 @@ impl Supervisor {
         let mut moved = false;
         for service in self.services.values_mut() {
             service.roll = None;
+            service.drop_reload(out);
             for instance in service.instances.values_mut() {
                 let mut cx = Context { now, out, dice: &mut self.dice, budget: &mut self.budget };
                 moved |= dismiss(instance, &why, &mut cx);
@@ -55,6 +56,7 @@ impl Supervisor {
                 moved |= lose_patience(instance, &mut cx);
             }
         }
+        self.close_sockets(out);
         // What even SIGKILL does not end cannot keep everup from ending.
         if self.instances().all(|instance| instance.is_gone() || instance.unkillable) {
             let code = self.final_code();
@@ -71,7 +73,8 @@ impl Supervisor {
             let service = self.plan.exit_with.as_ref().and_then(|name| self.services.get(name))?;
             worst(service.instances.values().filter_map(|instance| instance.end.as_ref()))
         };
-        self.shutdown.as_ref().and_then(|shutdown| shutdown.code).or_else(own).unwrap_or(0)
+        let ending = || worst(self.instances().filter(|i| i.ends_everup).filter_map(|i| i.end.as_ref()));
+        self.shutdown.as_ref().and_then(|shutdown| shutdown.code).or_else(own).or_else(ending).unwrap_or(0)
     }
 
     /// Begins a shutdown when the service that everup ends with has ended, or a limit says so.
@@ -96,9 +99,12 @@ impl Supervisor {
     fn ended_service(&self) -> Option<(String, Option<u8>)> {
         let name = self.plan.exit_with.as_ref()?;
         let service = self.services.get(name)?;
-        let is_over =
-            |i: &Instance| i.desired == Desired::Up && matches!(i.phase, Phase::Exited { .. } | Phase::Failed);
-        let over = service.wanted().next().is_some() && service.wanted().all(is_over);
+        let is_over = |i: &Instance| {
+            i.desired == Desired::Up
+                && matches!(i.phase, Phase::Exited { .. } | Phase::Failed)
+                && !i.waits_for_change()
+        };
+        let over = !service.reload.is_under_way() && service.wanted().next().is_some() && service.wanted().all(is_over);
         let code = worst(service.wanted().filter_map(|instance| instance.end.as_ref())).unwrap_or(1);
         over.then(|| (name.to_string(), Some(code)))
     }

@@ -1,0 +1,64 @@
+//! Files that a program writes into its own tree right after each start: they must not restart it for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::model::units::Moment;
+use crate::model::watch::FileChange;
+
+/// What changes this soon after a start may be the program's own doing.
+const RIGHT_AFTER: Duration = Duration::from_secs(2);
+/// So often in a row, it is.
+const TIMES: u8 = 3;
+
+/// What an instance writes after its starts. Taking over new files without a new process counts as a start too.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Habits {
+    /// Counts the starts.
+    start: u64,
+    at: Moment,
+    /// The files that led to the latest start.
+    because: BTreeSet<PathBuf>,
+    /// The files that changed right after starts they had led to: after which the last time, and how often in a row.
+    written: BTreeMap<PathBuf, (u64, u8)>,
+}
+
+impl Habits {
+    /// A start; `because` are the files that led to it.
+    pub(crate) fn begin(&mut self, because: Vec<PathBuf>, now: Moment) {
+        let before = self.start;
+        self.written.retain(|_, (start, _)| *start == before);
+        self.start += 1;
+        self.at = now;
+        self.because = because.into_iter().collect();
+    }
+
+    /// The start goes on: only now does the program run.
+    pub(crate) fn spawn(&mut self, now: Moment) {
+        self.at = now;
+    }
+
+    /// Takes in changes first seen at `since`. Returns the files that have changed so once too often.
+    pub(crate) fn note(&mut self, files: &[FileChange], since: Moment) -> Vec<PathBuf> {
+        if since < self.at || since.since(self.at) >= RIGHT_AFTER {
+            return vec![];
+        }
+        let mut own = vec![];
+        for path in files.iter().map(|file| &file.path).filter(|path| self.because.contains(*path)) {
+            let (start, times) = self.written.entry(path.clone()).or_insert((0, 0));
+            if *start != self.start {
+                (*start, *times) = (self.start, *times + 1);
+            }
+            if *times >= TIMES {
+                own.push(path.clone());
+            }
+        }
+        own
+    }
+
+    /// Nothing is made of this file any more.
+    pub(crate) fn forget(&mut self, path: &Path) {
+        self.written.remove(path);
+    }
+}
