@@ -12,6 +12,8 @@ const NAMED: usize = 2;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Drift {
     files: BTreeMap<PathBuf, Differs>,
+    /// It is known what becomes of them while the instance is wanted.
+    pub(crate) decided: bool,
     /// Nothing speaks against starting with them: they have passed the check, or there is none.
     pub(crate) approved: bool,
 }
@@ -32,7 +34,7 @@ impl Drift {
         if file.now == file.at_start {
             self.files.remove(&change.path);
         }
-        self.approved = false;
+        (self.decided, self.approved) = (false, false);
     }
 
     /// A run begins with the files as they are now. Returns those that are new to it.
@@ -47,6 +49,11 @@ impl Drift {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
+    }
+
+    /// Whether something is to be decided about them.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.decided && !self.is_empty()
     }
 
     /// The files, each with whether it is there.
@@ -99,10 +106,10 @@ mod tests {
     }
 
     #[test]
-    fn a_new_change_is_not_approved() {
-        let mut drift = Drift { approved: true, ..Drift::default() };
+    fn a_new_change_is_neither_decided_about_nor_approved() {
+        let mut drift = Drift { decided: true, approved: true, ..Drift::default() };
         drift.note(&change("/srv/app.py", 1, 2));
-        assert!(!drift.approved);
+        assert!(drift.is_open() && !drift.approved);
         assert_eq!((drift.take(), drift.is_empty()), (vec![PathBuf::from("/srv/app.py")], true));
     }
 

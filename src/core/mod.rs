@@ -17,3 +17,4 @@ pub(crate) mod reconcile;
 pub(crate) mod reload;
 pub(crate) mod service;
 pub(crate) mod swap;
+pub(crate) mod verdict;

@@ -68,8 +68,16 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Left {
     pub(crate) run: Run,
+    /// The run it had when the cycle came to it: what has begun since serves newer code in any case.
+    pub(crate) first: Run,
     /// It was told by a signal and stays the same run.
     pub(crate) signalled: bool,
+}
+
+impl Left {
+    pub(crate) fn new(run: Run) -> Self {
+        Self { run, first: run, signalled: false }
+    }
 }
 
 /// How a cycle ended.
@@ -114,10 +122,10 @@ impl Reloads {
         }
     }
 
-    /// Whether instance `index` serves old code that is about to be swapped in `run`.
-    pub(crate) fn concerns(&self, index: u32, run: Run) -> bool {
+    /// Whether instance `index` still serves code that is about to be swapped with its `run`.
+    pub(crate) fn concerns(&self, index: u32, run: Run, drifts: bool) -> bool {
         let left = self.cycle.as_ref().and_then(|cycle| cycle.left.get(&index));
-        left.is_some_and(|left| run <= left.run)
+        left.is_some_and(|left| drifts || run <= left.run)
     }
 
     /// The number of the cycle that something asked for now becomes part of.

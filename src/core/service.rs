@@ -172,7 +172,11 @@ impl Service {
     /// The state of an instance as people see it: what serves old code while new code is on its way is reloading.
     pub(crate) fn state_of(&self, instance: &Instance) -> State {
         match instance.state() {
-            State::Running if self.reload.concerns(instance.id.index, instance.run) => State::Reloading,
+            State::Running
+                if self.reload.concerns(instance.id.index, instance.run, !instance.drift.is_empty()) =>
+            {
+                State::Reloading
+            }
             state => state,
         }
     }

@@ -5,36 +5,25 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::core::action::Action;
-use crate::core::cause::{Explained, describe};
+use crate::core::cause::Explained;
 use crate::core::context::Context;
 use crate::core::drift::in_words;
 use crate::core::instance::ending::by_person;
 use crate::core::instance::{Instance, Phase};
-use crate::core::reload::{Cycle, Left, Step, Trouble, Verdict};
+use crate::core::reload::{Cycle, Left, Step};
 use crate::core::service::{Service, Turn};
 use crate::model::event::{EventWord, Fact};
 use crate::model::plan::{ReloadPlan, ServicePlan};
 use crate::model::probe::ProbeKind;
 use crate::model::service::{Cause, Certainty, Desired};
 use crate::model::signal::Signal;
-use crate::model::units::{Moment, format_duration, millis};
+use crate::model::units::Moment;
 use crate::model::watch::{CheckWord, FileChange};
-
-/// What became of an instance that a cycle waits for.
-enum Fate {
-    Pending,
-    /// It serves new code.
-    Served,
-    /// Nobody wants it any more.
-    Dropped,
-    /// It will not serve new code by itself; a sentence why.
-    Lost(String),
-}
 
 impl Service {
     /// Files of it have changed.
     pub(crate) fn changed(&mut self, files: &[FileChange], since: Moment, out: &mut Vec<Action>) {
-        if self.retiring || self.plan.watch.is_none() {
+        if self.plan.watch.is_none() {
             return;
         }
         let own: BTreeSet<PathBuf> =
@@ -48,7 +37,7 @@ impl Service {
             self.reload.disregarded.insert(path);
         }
         for file in files.iter().filter(|file| !self.reload.disregarded.contains(&file.path)) {
-            for instance in self.instances.values_mut().filter(|instance| !instance.retiring) {
+            for instance in self.instances.values_mut() {
                 instance.drift.note(file);
             }
         }
@@ -73,12 +62,18 @@ impl Service {
         self.reload.cycle = None;
         self.reload.news = None;
         self.reload.asked.clear();
+        // Should it be wanted again while it still runs, it is decided about anew.
+        for instance in self.instances.values_mut() {
+            instance.drift.decided = false;
+        }
     }
 
     /// Decides about what is new, and sees how what is under way stands. `checks` counts all checks ever begun. Returns
     /// whether anything moved.
     pub(crate) fn reload(&mut self, checks: &mut u64, cx: &mut Context<'_>) -> bool {
-        if let Some(since) = self.reload.news.take() {
+        let noticed = || self.instances.values().any(Instance::has_open_files).then_some(cx.now.moment);
+        if let Some(since) = self.reload.news.or_else(noticed) {
+            self.reload.news = None;
             self.consider(since, checks, cx);
             return true;
         }
@@ -103,18 +98,30 @@ impl Service {
         if need.is_empty() && self.reload.cycle.is_none() {
             return;
         }
+        for index in &need {
+            if let Some(instance) = self.instances.get_mut(index) {
+                instance.drift.decided = true;
+            }
+        }
         let files = self.new_files(&need);
         let was_checking = self.reload.checking().is_some();
         self.begin_or_go_on(since, &files, cx);
         let rolled: Vec<u32> = self.roll.iter().flat_map(|roll| roll.queue.iter().map(|turn| turn.index)).collect();
         let Some(cycle) = &mut self.reload.cycle else { return };
         let instances = &self.instances;
+        // What has been changed back is not swapped.
+        for (index, left) in cycle.left.iter_mut().filter(|(index, _)| !need.contains(*index)) {
+            if instances.get(index).is_some_and(|i| !rolled.contains(index) && !i.goes_on_past(*left)) {
+                left.run = left.first;
+            }
+        }
         cycle.left.retain(|index, left| {
-            instances.get(index).is_some_and(|i| rolled.contains(index) || i.goes_on_past(*left))
+            let goes_on = instances.get(index).is_some_and(|i| rolled.contains(index) || i.goes_on_past(*left));
+            need.contains(index) || goes_on
         });
         for index in &need {
             let run = instances.get(index).map(|instance| instance.run).unwrap_or_default();
-            cycle.left.insert(*index, Left { run, signalled: false });
+            cycle.left.entry(*index).or_insert(Left::new(run));
         }
         let there: Vec<PathBuf> = files.into_iter().filter(|(_, there)| *there).map(|(path, _)| path).collect();
         if !need.is_empty() && has_check(&self.plan, &there) {
@@ -161,26 +168,10 @@ impl Service {
     }
 
     /// The instances that do not serve the newest code and do not come to it by themselves, or that a person wants swapped.
-    fn in_need(&self) -> Vec<u32> {
+    pub(crate) fn in_need(&self) -> Vec<u32> {
         let needs = |instance: &&Instance| {
-            let asked = self.reload.asked.contains(&instance.id.index);
-            match &instance.phase {
-                _ if instance.desired == Desired::Down => false,
-                Phase::Preparing { .. } | Phase::Spawning { .. } | Phase::Starting { .. } | Phase::Running { .. } => {
-                    asked || !instance.drift.is_empty()
-                }
-                Phase::Backoff { .. } | Phase::Exited { .. } | Phase::Failed if !instance.waits_for_need() => {
-                    // What a person has ended with Ctrl-C is not brought back by a file.
-                    asked || (!instance.drift.is_empty() && instance.interrupted.is_none())
-                }
-                Phase::Backoff { .. }
-                | Phase::Exited { .. }
-                | Phase::Failed
-                | Phase::Stopping(_)
-                | Phase::Cleaning { .. }
-                | Phase::Waiting => asked,
-                Phase::Stopped => false,
-            }
+            let asked = self.reload.asked.contains(&instance.id.index) && instance.desired == Desired::Up;
+            asked || (!instance.drift.is_empty() && instance.is_moved_by_files())
         };
         self.wanted().filter(needs).map(|instance| instance.id.index).collect()
     }
@@ -192,7 +183,7 @@ impl Service {
     }
 
     /// Takes those that are to be reloaded out of a restart of several instances.
-    fn withdraw_turns(&mut self) {
+    pub(crate) fn withdraw_turns(&mut self) {
         let asked = &mut self.reload.asked;
         if let Some(roll) = &mut self.roll {
             roll.queue.retain(|turn| {
@@ -220,7 +211,8 @@ impl Service {
         let Some(cycle) = &mut self.reload.cycle else { return };
         cycle.step = Step::Swapping;
         for (index, instance) in self.instances.iter().filter(|(index, _)| whys.contains_key(*index)) {
-            cycle.left.insert(*index, Left { run: instance.run, signalled: false });
+            let left = cycle.left.entry(*index).or_insert(Left::new(instance.run));
+            (left.run, left.signalled) = (instance.run, false);
         }
         // What serves is swapped with care, what does not at once.
         let serves = |index: &u32| {
@@ -295,168 +287,31 @@ impl Service {
         for (index, why) in serving {
             let Some(instance) = self.instances.get_mut(&index) else { continue };
             instance.read_anew(signal, &why, cx);
-            cycle.left.insert(index, Left { run: instance.run, signalled: true });
+            cycle.left.entry(index).or_insert(Left::new(instance.run)).signalled = true;
             cycle.until = limit.map(|limit| cx.now.moment.after(limit));
         }
-    }
-
-    /// Sees what has become of those that are still to serve new code. Returns whether anything moved.
-    fn conclude(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(cycle) = &self.reload.cycle else { return false };
-        let checking = matches!(cycle.step, Step::Checking { .. });
-        let (mut served, mut over) = (cycle.served, vec![]);
-        for (index, left) in &cycle.left {
-            match self.fate(*index, *left, cycle.until, cx.now.moment) {
-                Fate::Pending => {}
-                // The check decides what becomes of it.
-                Fate::Lost(_) if checking => {}
-                Fate::Lost(trouble) => {
-                    self.swap_failed(trouble, cx);
-                    return true;
-                }
-                Fate::Served => {
-                    served = true;
-                    over.push(*index);
-                }
-                Fate::Dropped => over.push(*index),
-            }
-        }
-        let Some(cycle) = &mut self.reload.cycle else { return false };
-        cycle.served = served;
-        cycle.left.retain(|index, _| !over.contains(index));
-        if cycle.left.is_empty() {
-            self.end_cycle(checking, cx);
-            return true;
-        }
-        !over.is_empty()
-    }
-
-    fn fate(&self, index: u32, left: Left, until: Option<Moment>, now: Moment) -> Fate {
-        let wanted = self.instances.get(&index).filter(|i| !i.retiring && i.desired == Desired::Up);
-        let Some(instance) = wanted else { return Fate::Dropped };
-        let label = instance.label();
-        let ended = || instance.end.as_ref().map(describe).unwrap_or_default();
-        let passed = instance.run > left.run;
-        match &instance.phase {
-            _ if passed && instance.is_ready() => Fate::Served,
-            Phase::Running { .. } if left.signalled && !passed => {
-                if !instance.awaits_ready {
-                    Fate::Served
-                } else if until.is_some_and(|at| at <= now) {
-                    let limit = format_duration(reads_within(&instance.plan).unwrap_or_default());
-                    Fate::Lost(format!("{label} did not say READY=1 again within {limit}"))
-                } else {
-                    Fate::Pending
-                }
-            }
-            Phase::Backoff { .. } | Phase::Exited { .. } | Phase::Failed if passed || left.signalled => {
-                Fate::Lost(format!("{label} ended before it was ready: {}", ended()))
-            }
-            Phase::Failed | Phase::Exited { .. } if !self.has_turn(index) => {
-                Fate::Lost(format!("{label} {}", instance.reason.as_deref().unwrap_or("was not started again")))
-            }
-            Phase::Starting { .. } | Phase::Running { .. } if passed && instance.took_too_long(now) => {
-                Fate::Lost(format!("{label} was not ready within {}", format_duration(instance.start_limit())))
-            }
-            Phase::Preparing { .. } | Phase::Spawning { .. } | Phase::Starting { .. } | Phase::Running { .. }
-                if !passed && !self.has_turn(index) =>
-            {
-                Fate::Lost(format!("{label} was not restarted: an instance before it did not become ready"))
-            }
-            Phase::Preparing { .. }
-            | Phase::Spawning { .. }
-            | Phase::Starting { .. }
-            | Phase::Running { .. }
-            | Phase::Stopped
-            | Phase::Waiting
-            | Phase::Stopping(_)
-            | Phase::Cleaning { .. }
-            | Phase::Backoff { .. }
-            | Phase::Exited { .. }
-            | Phase::Failed => Fate::Pending,
-        }
-    }
-
-    /// Nothing is left to wait for: it is done, or there was nothing to do.
-    fn end_cycle(&mut self, checking: bool, cx: &mut Context<'_>) {
-        if checking {
-            cx.out.push(Action::DropCheck { service: self.name.clone() });
-        }
-        let Some(cycle) = self.reload.cycle.take().filter(|cycle| cycle.served) else { return };
-        self.reload.swaps += 1;
-        let took = cx.now.moment.since(cycle.since);
-        let ready = format!("ready after {}", format_duration(took));
-        let files = in_words(cycle.files.iter(), &self.plan.cwd);
-        let message = if files.is_empty() { ready } else { format!("{files}: {ready}") };
-        let fact = Fact { service: Some(self.name.clone()), ..Fact::new(EventWord::ReloadDone) };
-        let (cause, ran_ms) = (Some(cycle.cause), Some(millis(took)));
-        cx.out.push(Action::Record(Fact { cause, ran_ms, message: Some(message), ..fact }));
-        let (number, at, files) = (cycle.number, cx.now.wall, cycle.files);
-        self.reload.last = Some(Verdict { number, trouble: None, at, files });
-    }
-
-    /// What runs stays; its files stay new, so that the next change is checked with all of them.
-    fn check_failed(&mut self, words: String, cx: &mut Context<'_>) {
-        let mut running = 0;
-        for index in self.in_need() {
-            let Some(instance) = self.instances.get_mut(&index) else { continue };
-            running += usize::from(instance.is_started());
-            if matches!(instance.phase, Phase::Failed) {
-                instance.reason = Some(format!("check failed: {words}"));
-            }
-        }
-        let stays = match running {
-            0 => "",
-            1 => "; the running one stays",
-            _ => "; the running ones stay",
-        };
-        let answer = format!("check failed: {words}{stays}");
-        self.roll_back(Trouble { words, answer }, cx);
-    }
-
-    fn swap_failed(&mut self, words: String, cx: &mut Context<'_>) {
-        let stays = |(index, left): (&u32, &Left)| {
-            self.instances.get(index).is_some_and(|i| i.run == left.run && i.is_started() && !left.signalled)
-        };
-        let some_stay = self.reload.cycle.as_ref().is_some_and(|cycle| cycle.left.iter().any(stays));
-        let answer = format!("{words}{}", if some_stay { "; the others stay as they are" } else { "" });
-        self.roll_back(Trouble { words, answer }, cx);
-    }
-
-    fn roll_back(&mut self, trouble: Trouble, cx: &mut Context<'_>) {
-        self.withdraw_turns();
-        self.reload.asked.clear();
-        let Some(cycle) = self.reload.cycle.take() else { return };
-        let (cause, message) = (Some(cycle.cause), Some(trouble.words.clone()));
-        let fact = Fact { service: Some(self.name.clone()), ..Fact::new(EventWord::ReloadRolledBack) };
-        cx.out.push(Action::Record(Fact { cause, message, ..fact }));
-        let (number, at, files) = (cycle.number, cx.now.wall, cycle.files);
-        self.reload.last = Some(Verdict { number, trouble: Some(trouble), at, files });
-    }
-
-    /// everup itself was held up for `lag`: what reads its code anew is given that much longer.
-    pub(crate) fn excuse(&mut self, lag: Duration) {
-        if let Some(until) = self.reload.cycle.as_mut().and_then(|cycle| cycle.until.as_mut()) {
-            *until = until.after(lag);
-        }
-    }
-
-    /// When it must be looked at again, whatever happens.
-    pub(crate) fn deadline(&self) -> Option<(Moment, &'static str)> {
-        let turn = self.roll.as_ref().and_then(|roll| roll.current);
-        let turn = turn.and_then(|(index, left)| self.instances.get(&index)?.ready_by(left));
-        let swapping = self.reload.cycle.as_ref().filter(|cycle| matches!(cycle.step, Step::Swapping));
-        let patience = |(index, left): (&u32, &Left)| {
-            let instance = self.instances.get(index)?;
-            let waits = left.signalled && instance.run == left.run && instance.awaits_ready;
-            if waits { swapping?.until } else { instance.ready_by(left.run) }
-        };
-        let swap = swapping.into_iter().flat_map(|cycle| &cycle.left).filter_map(patience).min();
-        [turn, swap].into_iter().flatten().min().map(|at| (at, "reload"))
     }
 }
 
 impl Instance {
+    /// Whether something is to be decided about files of it that have changed.
+    pub(crate) fn has_open_files(&self) -> bool {
+        self.drift.is_open() && self.is_moved_by_files()
+    }
+
+    /// Whether new files are a reason to do something about it: it is wanted, and does not come to start with them anyway.
+    fn is_moved_by_files(&self) -> bool {
+        let wanted = self.desired == Desired::Up && !self.retiring;
+        match &self.phase {
+            Phase::Preparing { .. } | Phase::Spawning { .. } | Phase::Starting { .. } | Phase::Running { .. } => wanted,
+            // What a person has ended with Ctrl-C is not brought back by a file.
+            Phase::Backoff { .. } | Phase::Exited { .. } | Phase::Failed => {
+                wanted && !self.waits_for_need() && self.interrupted.is_none()
+            }
+            Phase::Stopping(_) | Phase::Cleaning { .. } | Phase::Waiting | Phase::Stopped => false,
+        }
+    }
+
     /// Whether it has what it must leave behind it, or leaves it by itself.
     fn goes_on_past(&self, left: Left) -> bool {
         let leaves = matches!(self.phase, Phase::Stopping(_) | Phase::Cleaning { .. } | Phase::Waiting);
@@ -475,7 +330,7 @@ fn has_check(plan: &ServicePlan, files: &[PathBuf]) -> bool {
 }
 
 /// How long it may take to say READY=1 again; none: it says nothing.
-fn reads_within(plan: &ServicePlan) -> Option<Duration> {
+pub(crate) fn reads_within(plan: &ServicePlan) -> Option<Duration> {
     let probes = plan.health.probes();
     probes.iter().filter(|(_, probe)| probe.how == ProbeKind::Notify).map(|(_, probe)| probe.start_timeout).max()
 }

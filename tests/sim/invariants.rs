@@ -10,12 +10,13 @@ use everup::core::supervisor::Supervisor;
 use everup::model::command::{Command, DeniedCode, Target};
 use everup::model::event::{EventWord, Fact};
 use everup::model::names::{InstanceId, Run, ServiceName};
-use everup::model::plan::{Plan, ServicePlan, Until};
+use everup::model::plan::{Plan, ReloadPlan, ServicePlan, Until};
 use everup::model::probe::{ProbeKind, ProbeRole, Verdict};
 use everup::model::service::{Cause, Desired, State};
 use everup::model::status::{InstanceStatus, ServiceStatus};
 
 use crate::kernel::Kernel;
+use crate::reloads::{Reloads, is_for_reload};
 use crate::restarts::Restarts;
 use crate::{promises, runs, views};
 
@@ -99,6 +100,7 @@ pub(crate) struct Watch {
     pub(crate) shutting_down: bool,
     pub(crate) forced: bool,
     pub(crate) budget_until: Option<u64>,
+    pub(crate) reloads: Reloads,
 }
 
 impl Watch {
@@ -116,7 +118,9 @@ impl Watch {
         if step.core.is_ending() {
             self.begin_shutdown(step);
         }
+        self.reloads.hear(step);
         for action in step.actions {
+            self.reloads.see(step, action)?;
             runs::s01_one_live_copy(step, action)?;
             self.s10_no_spawn_while_unwanted(step, action)?;
             self.s16_asked_only_when_open(action)?;
@@ -243,7 +247,18 @@ impl Watch {
             return;
         }
         match command {
-            Command::Start(targets) | Command::Restart { targets, .. } | Command::Reload(targets) => {
+            Command::Reload(targets) => {
+                // Forgiven once it is swapped.
+                for id in with_needs(&self.ids(targets).unwrap_or_default(), step.core.plan()) {
+                    self.restarts.entry(id.clone()).or_default().forget();
+                    self.completed.remove(&id);
+                    self.wishes.remove(&id);
+                }
+                for id in self.ids(targets).into_iter().flatten() {
+                    self.wishes.insert(id, Desired::Up);
+                }
+            }
+            Command::Start(targets) | Command::Restart { targets, .. } => {
                 if let Some(ids) = self.ids(targets) {
                     for id in with_needs(&ids, step.core.plan()) {
                         self.restarts.entry(id.clone()).or_default().forget();
@@ -368,8 +383,13 @@ impl Watch {
                 self.seen(instance, *run, |seen| seen.hook_open = true);
             }
             Action::Exit { .. } => self.begin_shutdown(step),
-            Action::Signal { .. }
-            | Action::RunHook { .. }
+            Action::Signal { instance, signal, .. } => {
+                let reload = step.core.plan().service(&instance.service).map(|plan| plan.reload);
+                if reload == Some(ReloadPlan::Signal(*signal)) && is_for_reload(step, instance, *signal) {
+                    self.restarts.entry(instance.clone()).or_default().forgive();
+                }
+            }
+            Action::RunHook { .. }
             | Action::Check { .. }
             | Action::DropCheck { .. }
             | Action::Disregard { .. }

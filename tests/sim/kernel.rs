@@ -8,7 +8,7 @@ use std::sync::Arc;
 use everup::core::action::Scope;
 use everup::core::event::{Event, Hook, Notice, Traces};
 use everup::model::names::{InstanceId, Pid, Run};
-use everup::model::plan::{Kind, ServicePlan};
+use everup::model::plan::{Kind, ReloadPlan, ServicePlan};
 use everup::model::probe::{ProbeKind, ProbePlan, ProbeRole, Verdict};
 use everup::model::service::{End, SpawnStage};
 use everup::model::signal::Signal;
@@ -280,6 +280,16 @@ impl Kernel {
 
     pub(crate) fn signal(&mut self, dice: &mut Dice, now: u64, life: &Life, signal: Signal, scope: Scope) {
         let Some(tree) = self.trees.get_mut(life) else { return };
+        if tree.plan.reload == ReloadPlan::Signal(signal) && (self.calm || dice.percent(85)) {
+            // It reads its code anew, and most say when they have.
+            let (says, alive) = (tree.plan.wants_notify(), tree.main == Main::Alive);
+            if says && alive && (self.calm || dice.percent(80)) {
+                let at = now + dice.between(0, if self.calm { 100 } else { 4_000 });
+                let (instance, run) = life.clone();
+                self.at(at, Due::News(Event::Notified { instance, run, notice: Notice::Ready }));
+            }
+            return;
+        }
         let after = match (tree.temper, signal) {
             (Temper::Obeys(_), Signal::KILL) => dice.between(0, 10),
             (Temper::Obeys(after), _) => after,

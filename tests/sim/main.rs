@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a broken world should fail loudly")]
 
 mod dice;
+mod files;
 mod invariants;
 mod kernel;
 mod plans;
 mod promises;
+mod reloads;
 mod restarts;
 mod runs;
 mod views;

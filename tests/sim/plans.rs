@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use everup::model::names::ServiceName;
 use everup::model::plan::{
-    CodeRange, ControlPlan, HealthPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, LogsPlan, LogsTo, Need,
-    Plan, Policy, ReloadPlan, RestartPlan, Rule, RuleThen, ServicePlan, StopPlan, Until, WebPlan,
+    CodeRange, ControlPlan, HealthPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, ListenAddress, ListenPlan,
+    LogsPlan, LogsTo, Need, Plan, Policy, ReloadPlan, RestartPlan, Rule, RuleThen, ServicePlan, StopPlan, Until,
+    WebPlan,
 };
 use everup::model::probe::{ProbeAddress, ProbeKind, ProbePlan};
 use everup::model::service::Cause;
 use everup::model::signal::Signal;
 use everup::model::template::Template;
-use everup::model::watch::WatchWhen;
+use everup::model::watch::{CheckWord, WatchPlan, WatchWhen};
 
 use crate::dice::Dice;
+use crate::files::folder;
 
 fn ms(dice: &mut Dice, among: &[u64]) -> Duration {
     Duration::from_millis(*dice.pick(among))
@@ -52,7 +54,7 @@ pub(crate) fn edited(dice: &mut Dice, plan: &Plan) -> Arc<Plan> {
     let mut edited = plan.clone();
     for _ in 0..dice.between(0, 2) {
         let last = edited.services.len().saturating_sub(1);
-        match dice.between(0, 7) {
+        match dice.between(0, 9) {
             // A service goes, and with it what others need of it.
             0 if !edited.services.is_empty() => {
                 let gone = edited.services.remove(usize::try_from(dice.between(0, last as u64)).unwrap());
@@ -78,7 +80,9 @@ pub(crate) fn edited(dice: &mut Dice, plan: &Plan) -> Arc<Plan> {
                     }
                     4 => service.health = health(dice),
                     5 => service.instances = u32::try_from(dice.between(1, 3)).unwrap(),
-                    6 => service.stop.timeout = ms(dice, &[100, 1_000, 5_000]),
+                    6 => service.watch = watch(dice, &service.name),
+                    7 => service.reload = ReloadPlan::default(),
+                    8 => service.stop.timeout = ms(dice, &[100, 1_000, 5_000]),
                     _ => service.needs.clear(),
                 }
             }
@@ -133,12 +137,34 @@ fn service(dice: &mut Dice, index: usize, earlier: &[Arc<ServicePlan>]) -> Servi
         },
         watchdog: dice.percent(12).then(|| ms(dice, &[1_000, 5_000, 30_000])),
         logs: LogsPlan { to: LogsTo::None, max_size: 1 << 20, keep: 1, terminal: false },
-        watch: None,
-        reload: ReloadPlan::default(),
-        listen: vec![],
+        watch: watch(dice, &name(index)),
+        reload: if dice.percent(25) { ReloadPlan::Signal(Signal::HUP) } else { ReloadPlan::Restart },
+        listen: if dice.percent(25) { vec![socket()] } else { vec![] },
         names_fds: false,
-        waits_for_change: false,
+        waits_for_change: dice.percent(35),
     }
+}
+
+fn watch(dice: &mut Dice, service: &ServiceName) -> Option<WatchPlan> {
+    let check = match dice.between(0, 9) {
+        0..=1 => vec![CheckWord::Text(Template::text("check"))],
+        2..=4 => vec![CheckWord::Text(Template::text("check")), CheckWord::Changed(vec![])],
+        _ => vec![],
+    };
+    dice.percent(60).then(|| WatchPlan {
+        paths: vec![folder(service)],
+        include: vec![],
+        ignore: vec![],
+        gitignore: true,
+        debounce: Duration::from_millis(20),
+        check,
+        poll: false,
+    })
+}
+
+fn socket() -> ListenPlan {
+    let address = ListenAddress::Unix(PathBuf::from("/run/app.sock"));
+    ListenPlan { name: "http".into(), address }
 }
 
 fn restart(dice: &mut Dice, kind: Kind) -> RestartPlan {

@@ -5,6 +5,7 @@ use everup::core::event::Event;
 use everup::model::command::{Command, DeniedCode, PlanChangeKind};
 use everup::model::event::EventWord;
 use everup::model::names::InstanceId;
+use everup::model::plan::ReloadPlan;
 use everup::model::service::{Cause, Desired, State};
 use everup::model::status::ServiceStatus;
 
@@ -136,7 +137,11 @@ pub(crate) fn s29_unchanged_keeps_its_process(step: &Step<'_>) -> Checked {
             let new = find(step.after, &id);
             let same = new.as_ref().is_some_and(|new| new.pid == old.pid && new.run == old.run);
             let touched = step.actions.iter().any(|action| match action {
-                Action::Signal { instance, .. } | Action::EndTree { instance, .. } => *instance == id,
+                Action::Signal { instance, signal, .. } => {
+                    let reload = plan.service(&service.name).map(|plan| plan.reload);
+                    *instance == id && reload != Some(ReloadPlan::Signal(*signal))
+                }
+                Action::EndTree { instance, .. } => *instance == id,
                 _ => false,
             });
             // A restart one at a time may go on, or a deadline may pass, in the same step.

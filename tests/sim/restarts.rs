@@ -19,6 +19,8 @@ pub(crate) struct Restarts {
     unhealthy: bool,
     good_since: Option<u64>,
     proven: bool,
+    /// A reload's signal has ended the latest run.
+    by_files: bool,
     /// Automatic restarts.
     when: Vec<u64>,
     looping: bool,
@@ -60,16 +62,30 @@ impl Restarts {
             EventWord::Unready => self.ready = false,
             EventWord::Healthy => self.unhealthy = false,
             EventWord::Unhealthy => self.unhealthy = true,
+            EventWord::Stopping => {
+                if fact.message.as_ref().is_some_and(|message| message.starts_with("reloaded by")) {
+                    self.forgive();
+                }
+            }
             EventWord::CrashLooping => self.looping = true,
             EventWord::Recovered => self.looping = false,
             EventWord::Starting => {
-                let wished = matches!(fact.cause, Some(Cause::User | Cause::Config));
+                let wished = matches!(fact.cause, Some(Cause::User | Cause::Config | Cause::Watch));
+                match (fact.cause, self.by_files) {
+                    // What a reload's signal has ended is started again for it by itself.
+                    (Some(Cause::Watch), true) => self.forget(),
+                    (Some(Cause::User), _) if self.pending.is_some() => self.forget(),
+                    (Some(Cause::Watch), false) => self.forgive(),
+                    _ => {}
+                }
                 return self.starts(restart, now, rose, wished);
             }
-            EventWord::Ended => return self.ends(plan, fact, now),
+            EventWord::Ended => {
+                self.by_files = fact.cause == Some(Cause::Watch) && fact.then.is_some();
+                return self.ends(plan, fact, now);
+            }
             EventWord::Started
             | EventWord::ProbeFailed
-            | EventWord::Stopping
             | EventWord::Backoff
             | EventWord::Failed
             | EventWord::Completed

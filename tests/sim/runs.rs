@@ -120,7 +120,7 @@ impl Watch {
     /// S39: a completed task is not run again by itself.
     pub(crate) fn s39_a_completed_task_rests(&self, fact: &Fact) -> Checked {
         let Some(id) = id_of(fact) else { return Ok(()) };
-        let unasked = !matches!(fact.cause, Some(Cause::User | Cause::Config));
+        let unasked = !matches!(fact.cause, Some(Cause::User | Cause::Config | Cause::Watch));
         let again = fact.event == EventWord::Starting && unasked && self.completed.contains(&id);
         ensure(!again, "S39 a completed task runs once", || format!("{id} starts again unasked"))
     }

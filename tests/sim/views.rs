@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use everup::core::action::Action;
+use everup::core::event::Event;
 use everup::model::event::EventWord;
 use everup::model::names::InstanceId;
-use everup::model::service::State;
+use everup::model::service::{Cause, State};
 use everup::model::units::Moment;
 
 use crate::invariants::{Checked, Step, Watch, ensure, id_of};
@@ -18,12 +19,12 @@ impl Watch {
             for i in &service.instances {
                 let id = InstanceId { service: service.name.clone(), index: i.index };
                 let told = || format!("{id}: {i:?}");
-                let lives = matches!(i.state, State::Starting | State::Running | State::Stopping);
+                let lives = matches!(i.state, State::Starting | State::Running | State::Reloading | State::Stopping);
                 ensure(i.pid.is_none() || lives, NAME, told)?;
                 ensure(i.state != State::Running || i.pid.is_some(), NAME, told)?;
                 ensure(i.next_attempt_in_ms.is_some() == (i.state == State::Backoff), NAME, told)?;
                 let completed = i.state == State::Exited;
-                ensure(!i.ready || i.state == State::Running || completed, NAME, told)?;
+                ensure(!i.ready || matches!(i.state, State::Running | State::Reloading) || completed, NAME, told)?;
                 ensure(i.state != State::Failed || i.cause.is_some(), NAME, told)?;
                 ensure(i.state != State::Waiting || i.reason.is_some(), "a service that waits says for whom", told)?;
                 if let (Some(pid), Some((run, seen))) = (i.pid, self.runs.get(&id)) {
@@ -87,6 +88,11 @@ pub(crate) fn s20_once_per_step(step: &Step<'_>) -> Checked {
         let Some(id) = id_of(fact) else { continue };
         if matches!(fact.event, EventWord::Starting | EventWord::Ended | EventWord::Failed | EventWord::Stopping) {
             let word = fact.event.to_string();
+            // New files try what has just failed at once, and it may lack what it needs.
+            let tried = step.events.iter().any(|event| matches!(event, Event::Changed { .. }));
+            if tried && fact.event == EventWord::Failed && fact.cause == Some(Cause::Dependency) {
+                continue;
+            }
             ensure(seen.insert((id.clone(), fact.event)), "S20 one cause acts once", || {
                 format!("{id}: {word} twice in one step")
             })?;

@@ -1,6 +1,6 @@
 //! One seeded world: the core, a fake kernel, and people who ask for things at bad moments.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use everup::model::status::ServiceStatus;
 use everup::model::units::{Moment, Now, Timestamp};
 
 use crate::dice::Dice;
+use crate::files::Files;
 use crate::invariants::{Checked, Step, Violation, Watch, ensure};
 use crate::kernel::Kernel;
 use crate::plans;
@@ -40,7 +41,7 @@ pub(crate) struct Report {
     pub(crate) violation: Option<Violation>,
 }
 
-const LAST_LINES: usize = 60;
+const LAST_LINES: usize = 400;
 
 struct World {
     dice: Dice,
@@ -49,6 +50,9 @@ struct World {
     now: u64,
     core: Supervisor,
     kernel: Kernel,
+    files: Files,
+    /// Services whose apps write into their own folder.
+    writers: BTreeSet<ServiceName>,
     watch: Watch,
     statuses: Vec<ServiceStatus>,
     requests: u64,
@@ -70,6 +74,7 @@ pub(crate) fn run(seed: u64, options: Options) -> Report {
     let only: Vec<ServiceName> = if dice.percent(10) { vec![plan.services[0].name.clone()] } else { vec![] };
     let core = Supervisor::new(plan, seeds, &only);
     let statuses = core.statuses(Moment(now));
+    let writers = (0..6).filter(|_| dice.percent(8)).map(plans::name).collect();
     let watch = Watch::new(core.plan(), shutdown_budget);
     let mut world = World {
         dice,
@@ -78,6 +83,8 @@ pub(crate) fn run(seed: u64, options: Options) -> Report {
         now,
         core,
         kernel: Kernel::default(),
+        files: Files::default(),
+        writers,
         watch,
         statuses,
         requests: 0,
@@ -103,6 +110,12 @@ impl World {
         }
         let (dice, now) = (&mut self.dice, self.now);
         self.kernel.calm_down(dice, now);
+        // The last save of all must not be lost.
+        for service in self.core.plan().services.clone() {
+            if dice.percent(40) {
+                self.files.save(dice, now, &service.name);
+            }
+        }
         if !self.watch.shutting_down {
             self.everything_wanted_becomes_ready()?;
         }
@@ -113,7 +126,7 @@ impl World {
     fn turn(&mut self) -> Checked {
         let deadline = self.core.next_deadline().map(|deadline| deadline.at.0);
         let person = if self.kernel.calm { None } else { Some(self.next_person) };
-        let next = [self.kernel.next_at(), deadline, person].into_iter().flatten().min();
+        let next = [self.kernel.next_at(), self.files.next_at(), deadline, person].into_iter().flatten().min();
         let Some(next) = next else { return self.step(vec![Event::Tick], 0) };
         let next = next.max(self.now);
         let delay = match self.dice.between(0, 99) {
@@ -126,6 +139,8 @@ impl World {
         self.now = next + delay;
         let late = deadline.map_or(0, |at| self.now.saturating_sub(at));
         let mut events = self.kernel.run_until(&mut self.dice, self.now);
+        let plan = self.core.plan().clone();
+        events.extend(self.files.run_until(&mut self.dice, self.now, &plan));
         if person.is_some_and(|at| at <= self.now) {
             events.extend(self.person_asks());
             let pause = if self.dice.percent(40) { self.dice.between(0, 50) } else { self.dice.between(0, 6_000) };
@@ -185,6 +200,9 @@ impl World {
             return Ok(());
         }
         self.fresh = true;
+        for (service, whole) in self.watch.reloads.rewatched(&self.core) {
+            self.files.watch_anew(&service, whole);
+        }
         let after = self.core.statuses(now.moment);
         let before = std::mem::replace(&mut self.statuses, after);
         self.watch.check(&Step {
@@ -206,7 +224,12 @@ impl World {
     fn perform(&mut self, action: Action) {
         let (dice, now) = (&mut self.dice, self.now);
         match action {
-            Action::Spawn { instance, run, plan } => self.kernel.spawn(dice, now, instance, run, plan),
+            Action::Spawn { instance, run, plan } => {
+                if self.writers.contains(&instance.service) {
+                    self.files.app_writes(dice, now, &instance.service);
+                }
+                self.kernel.spawn(dice, now, instance, run, plan);
+            }
             Action::Signal { instance, run, signal, scope } => {
                 self.kernel.signal(dice, now, &(instance, run), signal, scope);
             }
@@ -220,20 +243,22 @@ impl World {
             Action::Dismiss { instance, run } => self.kernel.dismiss(dice, &(instance, run)),
             Action::RunHook { instance, run, hook, .. } => self.kernel.run_hook(dice, now, &(instance, run), hook),
             Action::Answer { id, .. } => self.waiting.retain(|other| *other != id),
-            Action::Check { .. }
-            | Action::DropCheck { .. }
-            | Action::Disregard { .. }
-            | Action::CloseSockets { .. }
-            | Action::Record(_)
-            | Action::Exit { .. } => {}
+            Action::Check { service, seq, files, .. } => self.files.check(dice, now, &service, seq, &files),
+            Action::DropCheck { service } => self.files.drop_check(dice, &service),
+            Action::Disregard { service, path } => self.files.disregard(&service, path),
+            Action::CloseSockets { .. } | Action::Record(_) | Action::Exit { .. } => {}
         }
     }
 
     /// S3: news of a run that is over changes nothing at all.
     fn stale_news_changes_nothing(&mut self, events: &[Event], now: Now) -> Checked {
         let [event] = events else { return Ok(()) };
-        let Some((id, run)) = event.run() else { return Ok(()) };
-        if self.core.runs().get(id).is_none_or(|latest| *latest == run) {
+        let is_stale = match (event, event.run()) {
+            (Event::Checked { service, seq, .. }, _) => self.watch.reloads.is_stale(service, *seq),
+            (_, Some((id, run))) => self.core.runs().get(id).is_some_and(|latest| *latest != run),
+            (_, None) => false,
+        };
+        if !is_stale {
             return Ok(());
         }
         let (mut told, mut untold) = (self.core.clone(), self.core.clone());
@@ -251,6 +276,14 @@ impl World {
         }
         if self.dice.percent(3) {
             return self.an_extension();
+        }
+        if self.dice.percent(35) {
+            let plan = self.core.plan().clone();
+            if !plan.services.is_empty() {
+                let service = self.dice.pick(&plan.services).name.clone();
+                self.files.save(&mut self.dice, self.now, &service);
+            }
+            return vec![];
         }
         let Some(command) = self.command() else { return vec![] };
         self.requests += 1;
@@ -274,7 +307,8 @@ impl World {
         let plan = self.core.plan().clone();
         let targets = self.targets(&plan);
         Some(match self.dice.between(0, 99) {
-            0..=24 => Command::Start(targets),
+            0..=16 => Command::Start(targets),
+            17..=24 => Command::Reload(targets),
             25..=46 => Command::Stop(targets),
             47..=64 => Command::Restart { targets, now: self.dice.percent(30) },
             65..=74 => Command::Scale {
@@ -321,14 +355,18 @@ impl World {
                 self.statuses = self.core.statuses(Moment(self.now));
             }
             let unsettled = self.unsettled();
-            if unsettled.is_none() || self.watch.exited() || self.watch.shutting_down {
+            if self.watch.exited() || self.watch.shutting_down {
                 return Ok(());
+            }
+            if unsettled.is_none() {
+                return self.watch.reloads.s30_no_change_is_lost(&self.core, &self.statuses);
             }
             steps += 1;
             ensure(self.now < limit && steps < 4_000, "S11 what is wanted becomes ready", || {
                 format!("{} after {steps} calm steps", unsettled.unwrap_or_default())
             })?;
-            let idle = self.core.next_deadline().is_none() && self.kernel.next_at().is_none();
+            let news = self.kernel.next_at().or(self.files.next_at());
+            let idle = self.core.next_deadline().is_none() && news.is_none();
             ensure(!idle, "S11 no wake-up is lost", || self.unsettled().unwrap_or_default())?;
             self.turn()?;
         }
@@ -336,6 +374,9 @@ impl World {
 
     /// Whoever is not where it should end up, if anybody.
     fn unsettled(&self) -> Option<String> {
+        if let Some(at) = self.files.next_at() {
+            return Some(format!("files or checks have news at {at}"));
+        }
         for service in &self.statuses {
             for i in &service.instances {
                 let settled = match (i.desired, i.state) {
@@ -346,6 +387,10 @@ impl World {
                         i.cause != Some(Cause::Dependency) || self.is_blocked(&service.name, true)
                     }
                     (Desired::Up, State::Running) => i.ready,
+                    // One before it cannot start: its turn comes once that is back.
+                    (Desired::Up, State::Reloading) => {
+                        i.ready && service.instances.len() > 1 && self.is_blocked(&service.name, false)
+                    }
                     (Desired::Up, State::Waiting) => self.is_blocked(&service.name, false),
                     _ => false,
                 };

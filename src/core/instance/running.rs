@@ -155,6 +155,7 @@ impl Instance {
         self.signalled = Some(Signalled { signal, cause: why.cause, told, at: cx.now.moment });
         let new_files = self.drift.take();
         self.untried = true;
+        self.forgive();
         self.take_over_files(new_files, Some(why.cause), cx);
         self.awaits_ready = self.plan.health.uses_notify();
     }

@@ -218,8 +218,8 @@ impl Supervisor {
                 service.enroll(queue);
                 continue;
             }
-            if at_once {
-                service.roll = None;
+            if at_once && let Some(roll) = &mut service.roll {
+                roll.queue.retain(|turn| of_service.iter().all(|id| id.index != turn.index));
             }
             for id in of_service {
                 self.with(id, now, out, |instance, cx| instance.again(why.clone(), cx));

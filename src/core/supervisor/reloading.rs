@@ -58,7 +58,7 @@ impl Supervisor {
     /// Moves every reload on. Returns whether anything moved.
     pub(super) fn reload(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
         let mut moved = false;
-        for service in self.services.values_mut().filter(|service| service.reload.is_under_way()) {
+        for service in self.services.values_mut() {
             let mut cx = Self::context(&mut self.dice, &mut self.budget, now, out);
             moved |= service.reload(&mut self.checks, &mut cx);
         }

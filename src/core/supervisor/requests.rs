@@ -173,6 +173,7 @@ impl Supervisor {
         let hindrance = || self.hindrance(instance, left).map_or(Progress::Pending, Progress::Broken);
         match standing {
             _ if instance.desired == Desired::Down => hindrance(),
+            Standing::UnderWay if instance.waits_for_need() => hindrance(),
             Standing::UnderWay => Progress::Pending,
             Standing::Failed(words) => Progress::Broken(words.to_owned()),
             Standing::Done | Standing::Over if instance.run > left && instance.is_ready() => Progress::Holds,

@@ -29,11 +29,13 @@ impl Supervisor {
                 self.notice_exit(now) || {
                     let retired = census.retiring && self.retire(now, out);
                     let left = (retired || census.leaving) && self.let_go(false, now, out);
-                    let reloaded = census.reloading && self.reload(now, out);
-                    let mended = (reloaded || census.changing) && self.heal_and_roll(now, out);
-                    self.wake_dependents();
-                    let started = self.start_waiting(now, out);
-                    retired || left || reloaded || mended || started
+                    // A reload that has ended may be what the end of everup waited for.
+                    (census.reloading && self.reload(now, out)) || {
+                        let mended = census.changing && self.heal_and_roll(now, out);
+                        self.wake_dependents();
+                        let started = self.start_waiting(now, out);
+                        retired || left || mended || started
+                    }
                 }
             };
             if !moved || round > 4 + 4 * census.instances {
@@ -64,6 +66,7 @@ impl Supervisor {
                 census.retiring |= instance.retiring;
                 census.leaving |= instance.leaving.is_some();
                 census.changing |= instance.waits_to_heal.is_some();
+                census.reloading |= instance.has_open_files();
             }
         }
         census
