@@ -51,6 +51,8 @@ pub(crate) struct Cycle {
     pub(crate) served: bool,
     /// When those that were told by a signal must have said READY=1 again.
     pub(crate) until: Option<Moment>,
+    /// How often that was put off because everup itself was late.
+    pub(crate) grants: u8,
 }
 
 /// How far a cycle is.

@@ -103,7 +103,7 @@ impl Service {
                 instance.drift.decided = true;
             }
         }
-        let files = self.new_files(&need);
+        let files = self.new_files();
         let was_checking = self.reload.checking().is_some();
         self.begin_or_go_on(since, &files, cx);
         let rolled: Vec<u32> = self.roll.iter().flat_map(|roll| roll.queue.iter().map(|turn| turn.index)).collect();
@@ -162,6 +162,7 @@ impl Service {
             left: BTreeMap::new(),
             served: false,
             until: None,
+            grants: 0,
         });
         let fact = Fact { service: Some(self.name.clone()), ..Fact::new(EventWord::ReloadStarted) };
         cx.out.push(Action::Record(Fact { cause: Some(cause), message: Some(message), ..fact }));
@@ -176,10 +177,10 @@ impl Service {
         self.wanted().filter(needs).map(|instance| instance.id.index).collect()
     }
 
-    /// The files that differ for any of `need`, each with whether it is there.
-    fn new_files(&self, need: &[u32]) -> BTreeMap<PathBuf, bool> {
-        let instances = need.iter().filter_map(|index| self.instances.get(index));
-        instances.flat_map(|instance| instance.drift.files()).map(|(path, there)| (path.clone(), there)).collect()
+    /// The files that differ for any instance that is to run, each with whether it is there.
+    fn new_files(&self) -> BTreeMap<PathBuf, bool> {
+        let up = self.wanted().filter(|instance| instance.desired == Desired::Up);
+        up.flat_map(|instance| instance.drift.files()).map(|(path, there)| (path.clone(), there)).collect()
     }
 
     /// Takes those that are to be reloaded out of a restart of several instances.

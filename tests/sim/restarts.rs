@@ -19,6 +19,8 @@ pub(crate) struct Restarts {
     unhealthy: bool,
     good_since: Option<u64>,
     proven: bool,
+    /// Its files are new and have not proven good; none: it cannot be known from outside.
+    untried: Option<bool>,
     /// A reload's signal has ended the latest run.
     by_files: bool,
     /// Automatic restarts.
@@ -45,6 +47,7 @@ impl Restarts {
     /// It may have been forgiven.
     pub(crate) fn forget(&mut self) {
         self.attempts = None;
+        self.untried = None;
         self.first = true;
         self.when.clear();
         self.looping = false;
@@ -56,6 +59,7 @@ impl Restarts {
         if !self.first {
             self.first = true;
             self.attempts = Some(0);
+            self.untried = Some(true);
         }
         match fact.event {
             EventWord::Ready => self.ready = true,
@@ -75,7 +79,10 @@ impl Restarts {
                     // What a reload's signal has ended is started again for it by itself.
                     (Some(Cause::Watch), true) => self.forget(),
                     (Some(Cause::User), _) if self.pending.is_some() => self.forget(),
-                    (Some(Cause::Watch), false) => self.forgive(),
+                    (Some(Cause::Watch), false) => {
+                        self.forgive();
+                        self.untried = Some(true);
+                    }
                     _ => {}
                 }
                 return self.starts(restart, now, rose, wished);
@@ -143,6 +150,10 @@ impl Restarts {
             self.pending = None;
             return Ok(());
         };
+        if proven {
+            self.untried = Some(false);
+        }
+        self.waits_for_change(plan, fact, then)?;
         let own = matches!(fact.cause, Some(Cause::Exit | Cause::Signal | Cause::User | Cause::SupervisorLost));
         let now_by_rule = restart.rules.iter().any(|rule| rule.then == RuleThen::RestartNow);
         if let Some(rest) = then.strip_prefix("tried again after ") {
@@ -189,6 +200,19 @@ impl Restarts {
         within(told, steady, restart.jitter, "S5 the delay grows").map_err(|mut violation| {
             violation.told = format!("attempt {attempts}: {}", violation.told);
             violation
+        })
+    }
+}
+
+impl Restarts {
+    /// What fails before its files have proven good is not tried again with the same files.
+    fn waits_for_change(&self, plan: &ServicePlan, fact: &Fact, then: &str) -> Checked {
+        let waits = plan.waits_for_change && plan.watch.is_some() && self.untried == Some(true);
+        let own = [Cause::Exit, Cause::Signal, Cause::SpawnError, Cause::StartTimeout];
+        let own = fact.cause.is_some_and(|cause| own.contains(&cause));
+        let again = then.starts_with("restarted") || then.starts_with("tried again");
+        ensure(!(waits && own && again), "what never stood waits for its files to change", || {
+            format!("{:?}: {then}", fact.cause)
         })
     }
 }

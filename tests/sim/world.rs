@@ -41,7 +41,7 @@ pub(crate) struct Report {
     pub(crate) violation: Option<Violation>,
 }
 
-const LAST_LINES: usize = 400;
+const LAST_LINES: usize = 60;
 
 struct World {
     dice: Dice,

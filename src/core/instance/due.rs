@@ -16,7 +16,7 @@ use crate::model::units::{Moment, format_duration};
 /// A tree that outlives SIGKILL this long is called unkillable (a process in uninterruptible sleep).
 const UNKILLABLE_AFTER: Duration = Duration::from_secs(10);
 /// What is left at least of a deadline that passed while everup itself was held up …
-const GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 /// … this many times a run, or since its last WATCHDOG=1.
 const MOST_GRANTS: u8 = 10;
 
@@ -142,7 +142,7 @@ impl Instance {
 
 /// Moves a deadline by everup's own delay, and leaves at least `least` of it. The second only so many times: a machine
 /// that is always late must not put it off for ever.
-fn put_off(deadline: &mut Moment, lag: Duration, least: Duration, grants: &mut u8, now: Moment) {
+pub(crate) fn put_off(deadline: &mut Moment, lag: Duration, least: Duration, grants: &mut u8, now: Moment) {
     *deadline = deadline.after(lag);
     let wanted = now.after(least);
     if *deadline < wanted && *grants < MOST_GRANTS {

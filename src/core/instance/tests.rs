@@ -18,10 +18,10 @@ use crate::model::plan::{
 use crate::model::probe::{ProbeAddress, ProbeKind, ProbePlan, ProbeRole, Verdict};
 use crate::model::service::{End, State};
 use crate::model::signal::Signal;
-use crate::model::status::InstanceStatus;
+use crate::model::status::{InstanceStatus, ServiceStatus};
 use crate::model::template::Template;
 use crate::model::units::{Moment, Now, Timestamp};
-use crate::model::watch::WatchWhen;
+use crate::model::watch::{CheckWord, Content, FileChange, WatchPlan, WatchWhen};
 
 /// The defaults of the contract.
 pub(crate) fn restart_plan() -> RestartPlan {
@@ -255,6 +255,41 @@ impl Bench {
         self.ask(Command::Restart { targets: vec![target(text)], now: false }, Some(30_000))
     }
 
+    pub(crate) fn reload(&mut self, text: &str) -> u64 {
+        self.ask(Command::Reload(vec![target(text)]), Some(30_000))
+    }
+
+    /// Files of `/srv` have changed, e.g. `app.py 1 2`; 0 is a file that is not there.
+    pub(crate) fn changed(&mut self, text: &str, changes: &str) -> &mut Self {
+        let since = Moment(self.now);
+        self.step(changed(text, changes, since))
+    }
+
+    pub(crate) fn checked(&mut self, text: &str, seq: u64, result: Result<(), &str>) -> &mut Self {
+        self.step(Event::Checked { service: name(text), seq, result: result.map_err(str::to_owned) })
+    }
+
+    /// The checks that the latest step has begun: their numbers and files.
+    pub(crate) fn checks(&self) -> Vec<(u64, String)> {
+        let check = |action: &Action| match action {
+            Action::Check { seq, files, .. } => Some((*seq, names(files))),
+            _ => None,
+        };
+        self.last.iter().filter_map(check).collect()
+    }
+
+    /// What was said about reloads so far, e.g. `reload_started app.py changed`.
+    pub(crate) fn reloads(&self) -> Vec<String> {
+        let about = |fact: &&Fact| fact.event.to_string().starts_with("reload_");
+        let told = |fact: &Fact| format!("{} {}", fact.event, fact.message.as_deref().unwrap_or_default());
+        self.facts.iter().filter(about).map(told).collect()
+    }
+
+    pub(crate) fn service(&self, text: &str) -> ServiceStatus {
+        let services = self.core.statuses(Moment(self.now));
+        services.into_iter().find(|service| service.name == name(text)).unwrap()
+    }
+
     pub(crate) fn apply(&mut self, services: Vec<ServicePlan>, start: &[&str]) -> u64 {
         let start = start.iter().map(|text| name(text)).collect();
         self.ask(Command::Apply { plan: Arc::new(project(services)), start, dry_run: false }, Some(30_000))
@@ -297,6 +332,49 @@ impl Bench {
             })
             .collect()
     }
+}
+
+/// A watched service whose files are in `/srv`.
+pub(crate) fn watched(text: &str, change: impl FnOnce(&mut ServicePlan)) -> ServicePlan {
+    service(text, |plan| {
+        plan.cwd = PathBuf::from("/srv");
+        plan.watch = Some(WatchPlan {
+            paths: vec![PathBuf::from("/srv")],
+            include: vec![],
+            ignore: vec![],
+            gitignore: true,
+            debounce: Duration::from_millis(20),
+            check: vec![],
+            poll: false,
+        });
+        change(plan);
+    })
+}
+
+/// Gives it a check of `words`: `{changed}` stands for the files.
+pub(crate) fn with_check(plan: &mut ServicePlan, words: &str) {
+    let word = |word: &str| match word {
+        "{changed}" => CheckWord::Changed(vec![]),
+        text => CheckWord::Text(Template::text(text)),
+    };
+    if let Some(watch) = &mut plan.watch {
+        watch.check = words.split(' ').map(word).collect();
+    }
+}
+
+pub(crate) fn changed(text: &str, changes: &str, since: Moment) -> Event {
+    let content = |word: &str| Some(Content(word.parse().unwrap())).filter(|content| content.0 > 0);
+    let change = |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        let path = PathBuf::from("/srv").join(words[0]);
+        FileChange { path, before: content(words[1]), after: content(words[2]) }
+    };
+    Event::Changed { service: name(text), files: changes.split(", ").map(change).collect(), since }
+}
+
+fn names(files: &[PathBuf]) -> String {
+    let names: Vec<_> = files.iter().map(|file| file.strip_prefix("/srv").unwrap().display().to_string()).collect();
+    names.join(" ")
 }
 
 pub(crate) fn blows(actions: &[Action]) -> Vec<String> {

@@ -183,7 +183,6 @@ impl Instance {
     fn take_over(&mut self, new: &Arc<ServicePlan>, cx: &mut Context<'_>) -> bool {
         let own = difference(&self.plan, new);
         let (changed, replaces) = (!own.keys.is_empty(), own.replaces_process);
-        self.untried |= replaces;
         if self.is_under_way() {
             if replaces {
                 return self.desired == Desired::Up;
@@ -195,6 +194,7 @@ impl Instance {
             }
             return false;
         }
+        self.untried |= replaces;
         // What was given up or waits for its next try gets one with the new configuration.
         let tries_again = |next: &Next| match next {
             Next::Retry { .. } | Next::GiveUp | Next::AwaitChange => changed,

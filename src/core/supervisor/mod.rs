@@ -237,7 +237,7 @@ impl Supervisor {
             instance.excuse(lag, now);
         }
         for service in self.services.values_mut() {
-            service.excuse(lag);
+            service.excuse(lag, now);
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::core::action::Action;
 use crate::core::cause::Explained;
 use crate::core::instance::{Instance, Phase};
+use crate::core::reconcile::difference;
 use crate::core::service::Standing;
 use crate::core::supervisor::Supervisor;
 use crate::model::event::{EventWord, Fact};
@@ -106,6 +107,7 @@ impl Supervisor {
             let plan = service.plan.clone();
             let Some(instance) = service.instances.get_mut(&id.index) else { continue };
             service.holds_sockets |= !plan.listen.is_empty();
+            instance.untried |= difference(&instance.plan, &plan).replaces_process;
             instance.plan = plan;
             let mut cx = Self::context(&mut self.dice, &mut self.budget, now, out);
             instance.begin(&mut cx);
