@@ -100,9 +100,9 @@ pub(crate) struct Trouble {
     pub(crate) answer: String,
 }
 
-/// How a cycle stands, for those who asked for it.
+/// How a cycle has fared, for those who asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing<'a> {
+pub(crate) enum Fared<'a> {
     UnderWay,
     Done,
     Failed(&'a str),
@@ -135,15 +135,15 @@ impl Reloads {
         self.cycle.as_ref().map_or(self.cycles + 1, |cycle| cycle.number)
     }
 
-    /// How the cycle of that number stands.
-    pub(crate) fn standing(&self, number: u64) -> Standing<'_> {
+    /// How the cycle of that number has fared.
+    pub(crate) fn fared(&self, number: u64) -> Fared<'_> {
         if self.cycle.as_ref().is_some_and(|cycle| cycle.number == number) {
-            return Standing::UnderWay;
+            return Fared::UnderWay;
         }
         match self.last.as_ref().filter(|last| last.number == number) {
-            Some(Verdict { trouble: Some(trouble), .. }) => Standing::Failed(&trouble.answer),
-            Some(Verdict { trouble: None, .. }) => Standing::Done,
-            None => Standing::Over,
+            Some(Verdict { trouble: Some(trouble), .. }) => Fared::Failed(&trouble.answer),
+            Some(Verdict { trouble: None, .. }) => Fared::Done,
+            None => Fared::Over,
         }
     }
 

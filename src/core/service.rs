@@ -172,9 +172,7 @@ impl Service {
     /// The state of an instance as people see it: what serves old code while new code is on its way is reloading.
     pub(crate) fn state_of(&self, instance: &Instance) -> State {
         match instance.state() {
-            State::Running
-                if self.reload.concerns(instance.id.index, instance.run, !instance.drift.is_empty()) =>
-            {
+            State::Running if self.reload.concerns(instance.id.index, instance.run, !instance.drift.is_empty()) => {
                 State::Reloading
             }
             state => state,
@@ -183,7 +181,11 @@ impl Service {
 
     /// The state of the instance that most needs attention.
     pub(crate) fn state(&self) -> State {
-        self.instances.values().map(|instance| self.state_of(instance)).min_by_key(|state| urgency(*state)).unwrap_or(State::Stopped)
+        self.instances
+            .values()
+            .map(|instance| self.state_of(instance))
+            .min_by_key(|state| urgency(*state))
+            .unwrap_or(State::Stopped)
     }
 
     /// Restarts those of its instances whose turn has come. Returns whether anything moved.

@@ -250,7 +250,8 @@ impl Service {
             instance.want_up(Some(why.cause));
         }
         // Its turn lasts until the newest run is ready.
-        if let Some((_, waited)) = self.roll.as_mut().and_then(|roll| roll.current.as_mut()).filter(|(i, _)| *i == index)
+        if let Some((_, waited)) =
+            self.roll.as_mut().and_then(|roll| roll.current.as_mut()).filter(|(i, _)| *i == index)
         {
             *waited = left;
         }
@@ -315,7 +316,7 @@ impl Instance {
 
     /// Whether it has what it must leave behind it, or leaves it by itself.
     fn goes_on_past(&self, left: Left) -> bool {
-        let leaves = matches!(self.phase, Phase::Stopping(_) | Phase::Cleaning { .. } | Phase::Waiting);
+        let leaves = matches!(self.phase, Phase::Stopping(_) | Phase::Cleaning { .. }) || self.waits_for_need();
         self.run > left.run || left.signalled || leaves
     }
 }

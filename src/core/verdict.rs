@@ -182,11 +182,11 @@ impl Service {
         let swapping = self.reload.cycle.as_ref().filter(|cycle| matches!(cycle.step, Step::Swapping));
         let patience = |(index, left): (&u32, &Left)| {
             let instance = self.instances.get(index)?;
-            let waits = left.signalled && instance.live().is_some_and(|live| live.run == left.run) && instance.awaits_ready;
+            let waits =
+                left.signalled && instance.live().is_some_and(|live| live.run == left.run) && instance.awaits_ready;
             if waits { swapping?.until } else { instance.ready_by(left.run) }
         };
         let swap = swapping.into_iter().flat_map(|cycle| &cycle.left).filter_map(patience).min();
         [turn, swap].into_iter().flatten().min().map(|at| (at, "reload"))
     }
 }
-

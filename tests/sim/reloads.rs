@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use everup::core::action::{Action, Scope};
-use everup::core::event::Event;
+use everup::core::event::{Event, RequestId};
 use everup::core::supervisor::Supervisor;
 use everup::model::command::{Command, Target};
 use everup::model::event::{EventWord, Fact};
@@ -53,6 +53,10 @@ pub(crate) struct Reloads {
     services: BTreeMap<ServiceName, Seen>,
     /// What each instance's latest run began with.
     began: BTreeMap<InstanceId, Contents>,
+    /// Who was sent which signal in this step.
+    signalled: BTreeSet<(InstanceId, Signal)>,
+    /// Those whose latest run began with new files.
+    new_files: BTreeSet<InstanceId>,
     /// Counts what was seen, to tell earlier from later.
     clock: u64,
     interrupted: bool,
@@ -101,6 +105,7 @@ impl Reloads {
 
     /// Takes in what was told to the core.
     pub(crate) fn hear(&mut self, step: &Step<'_>) {
+        self.signalled.clear();
         for event in step.events {
             self.clock += 1;
             match event {
@@ -150,7 +155,10 @@ impl Reloads {
             Action::CloseSockets { service } => self.sockets_are_closed_at_rest(step, service),
             Action::Signal { instance, signal, scope: Scope::Main, .. } => {
                 let plan = step.core.plan().service(&instance.service);
-                if plan.is_some_and(|plan| plan.reload == ReloadPlan::Signal(*signal)) && is_for_reload(step, instance, *signal) {
+                // What a person asks for in a step is sent before anything else.
+                let first = self.signalled.insert((instance.clone(), *signal));
+                let persons = first && has_asked_for(step, instance, *signal);
+                if plan.is_some_and(|plan| plan.reload == ReloadPlan::Signal(*signal)) && !persons {
                     self.reloads_have_a_reason(step, instance)?;
                     self.begin(instance);
                 }
@@ -161,15 +169,23 @@ impl Reloads {
                     step.after.iter().any(|other| &other.name == name && other.instances.iter().any(is_there))
                 };
                 let open = self.services.iter().find(|(name, seen)| seen.sockets && !lives(name)).map(|(name, _)| name);
-                ensure(open.is_none(), "sockets are closed before the exit", || {
-                    format!("{open:?}")
-                })
+                ensure(open.is_none(), "sockets are closed before the exit", || format!("{open:?}"))
             }
             _ => Ok(()),
         }
     }
 
+    /// Whether the latest run of `id` began with files that are new to it.
+    pub(crate) fn has_new_files(&self, id: &InstanceId) -> bool {
+        self.new_files.contains(id)
+    }
+
     fn begin(&mut self, id: &InstanceId) {
+        if self.differing(id).next().is_some() {
+            self.new_files.insert(id.clone());
+        } else {
+            self.new_files.remove(id);
+        }
         if let Some(seen) = self.services.get(&id.service) {
             self.began.insert(id.clone(), seen.told.clone());
         }
@@ -195,7 +211,9 @@ impl Reloads {
             }
             EventWord::ReloadStarted => {
                 let differs = |seen: &Seen| {
-                    self.began.iter().any(|(id, began)| &id.service == service && seen.differing(began).next().is_some())
+                    self.began
+                        .iter()
+                        .any(|(id, began)| &id.service == service && seen.differing(began).next().is_some())
                 };
                 let reason = self.services.get(service).is_some_and(differs) || asked_for_reload(step);
                 ensure(reason, "a reload has a reason", || format!("{service}: {:?}", fact.message))?;
@@ -232,7 +250,8 @@ impl Reloads {
     /// Nobody is restarted for files that are as they were.
     fn reloads_have_a_reason(&self, step: &Step<'_>, id: &InstanceId) -> Checked {
         let reason = self.differing(id).next().is_some() || asked_for_reload(step);
-        let asked = self.services.get(&id.service).and_then(|seen| seen.cycle.as_ref()).is_some_and(|c| c.asked || c.excused);
+        let asked =
+            self.services.get(&id.service).and_then(|seen| seen.cycle.as_ref()).is_some_and(|c| c.asked || c.excused);
         ensure(reason || asked, "no restart for files that are as they were", || id.to_string())
     }
 
@@ -281,7 +300,8 @@ impl Reloads {
             let told_why = seen.rolled_back_at > seen.changed_at;
             for i in service.instances.iter().filter(|i| i.desired == Desired::Up) {
                 let id = InstanceId { service: service.name.clone(), index: i.index };
-                let waits = waits_for_need(i) || (i.state == State::Reloading && service.instances.iter().any(waits_for_need));
+                let waits =
+                    waits_for_need(i) || (i.state == State::Reloading && service.instances.iter().any(waits_for_need));
                 let left = matches!(i.state, State::Exited | State::Failed) && self.interrupted;
                 let old = self.differing(&id).next();
                 ensure(told_why || waits || left || old.is_none(), "S30 no change is lost", || {
@@ -312,15 +332,25 @@ fn asked_for_reload(step: &Step<'_>) -> bool {
     step.events.iter().any(|event| matches!(event, Event::Asked { command: Command::Reload(_), .. }))
 }
 
-/// Whether a signal that may be a reload's is not a person's.
+/// Whether a signal that may be a reload's is not a person's alone.
 pub(crate) fn is_for_reload(step: &Step<'_>, id: &InstanceId, signal: Signal) -> bool {
+    let same = |action: &&Action| match action {
+        Action::Signal { instance, signal: sent, scope: Scope::Main, .. } => instance == id && *sent == signal,
+        _ => false,
+    };
+    step.actions.iter().filter(same).count() > usize::from(has_asked_for(step, id, signal))
+}
+
+/// Whether a person has this signal sent in this step.
+fn has_asked_for(step: &Step<'_>, id: &InstanceId, signal: Signal) -> bool {
     let names = |target: &Target| target.service == id.service && target.index.is_none_or(|index| index == id.index);
-    let asked = step.events.iter().any(|event| match event {
-        Event::Asked { command: Command::Signal { targets, signal: sent }, .. } => {
-            *sent == signal && targets.iter().any(names)
+    let refused = |id: &RequestId| {
+        step.actions.iter().any(|action| matches!(action, Action::Answer { id: of, result: Err(_) } if of == id))
+    };
+    step.events.iter().any(|event| match event {
+        Event::Asked { id, command: Command::Signal { targets, signal: sent }, .. } => {
+            *sent == signal && targets.iter().any(names) && !refused(id)
         }
         _ => false,
-    });
-    let same = |action: &&Action| matches!(action, Action::Signal { instance, signal: sent, .. } if instance == id && *sent == signal);
-    !asked || step.actions.iter().filter(same).count() > 1
+    })
 }

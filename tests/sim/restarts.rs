@@ -44,6 +44,11 @@ impl Restarts {
         self.pending = None;
     }
 
+    /// It begins with new files.
+    pub(crate) fn renew(&mut self) {
+        self.untried = Some(true);
+    }
+
     /// It may have been forgiven.
     pub(crate) fn forget(&mut self) {
         self.attempts = None;
@@ -79,10 +84,7 @@ impl Restarts {
                     // What a reload's signal has ended is started again for it by itself.
                     (Some(Cause::Watch), true) => self.forget(),
                     (Some(Cause::User), _) if self.pending.is_some() => self.forget(),
-                    (Some(Cause::Watch), false) => {
-                        self.forgive();
-                        self.untried = Some(true);
-                    }
+                    (Some(Cause::Watch), false) => self.forgive(),
                     _ => {}
                 }
                 return self.starts(restart, now, rose, wished);
@@ -146,13 +148,13 @@ impl Restarts {
     fn ends(&mut self, plan: &ServicePlan, fact: &Fact, now: u64) -> Checked {
         let restart = &plan.restart;
         let proven = self.proven || self.good_since.is_some_and(|since| now - since >= millis(restart.reset_after));
+        if proven {
+            self.untried = Some(false);
+        }
         let Some(then) = fact.then.as_deref() else {
             self.pending = None;
             return Ok(());
         };
-        if proven {
-            self.untried = Some(false);
-        }
         self.waits_for_change(plan, fact, then)?;
         let own = matches!(fact.cause, Some(Cause::Exit | Cause::Signal | Cause::User | Cause::SupervisorLost));
         let now_by_rule = restart.rules.iter().any(|rule| rule.then == RuleThen::RestartNow);

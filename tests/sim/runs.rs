@@ -151,7 +151,11 @@ impl Watch {
         let now_planned = plan_of(step.core.plan(), &id.service);
         let Some(plan) = self.plan(&id).or_else(|| now_planned.clone()) else { return Ok(()) };
         let rose = self.last_rise;
+        let new_files = fact.event == EventWord::Starting && self.reloads.has_new_files(&id);
         let restarts = self.restarts.entry(id).or_default();
+        if new_files {
+            restarts.renew();
+        }
         let before = restarts.clone();
         let mut checked = restarts.check(&plan, fact, step.now, rose);
         if let (Err(_), Some(other)) = (&checked, now_planned) {

@@ -89,7 +89,7 @@ pub(crate) fn s20_once_per_step(step: &Step<'_>) -> Checked {
         if matches!(fact.event, EventWord::Starting | EventWord::Ended | EventWord::Failed | EventWord::Stopping) {
             let word = fact.event.to_string();
             // New files try what has just failed at once, and it may lack what it needs.
-            let tried = step.events.iter().any(|event| matches!(event, Event::Changed { .. }));
+            let tried = step.events.iter().any(|event| matches!(event, Event::Changed { .. } | Event::Checked { .. }));
             if tried && fact.event == EventWord::Failed && fact.cause == Some(Cause::Dependency) {
                 continue;
             }

@@ -35,7 +35,10 @@ impl Instance {
             Phase::Preparing { run, .. } => {
                 cx.out.push(Action::Dismiss { instance: self.id.clone(), run: *run });
                 self.cause = Some(why.cause);
+                // What is begun anew keeps its turn among its siblings.
+                let turn = self.healing.filter(|_| next == Some(Next::Again));
                 self.go_on(next.unwrap_or(Next::Rest), cx);
+                self.healing = turn;
                 return;
             }
             Phase::Spawning { run, since } => (*run, None, *since, false),

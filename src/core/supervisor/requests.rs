@@ -6,7 +6,7 @@ use crate::core::action::Action;
 use crate::core::cause::describe;
 use crate::core::event::RequestId;
 use crate::core::instance::{Instance, Phase};
-use crate::core::reload::Standing;
+use crate::core::reload::Fared;
 use crate::core::service::Service;
 use crate::core::supervisor::Supervisor;
 use crate::core::supervisor::commands::before;
@@ -167,17 +167,17 @@ impl Supervisor {
     }
 
     fn reload_progress(&self, instance: &Instance, service: &Service, left: Run, cycle: u64) -> Progress {
-        let standing = service.reload.standing(cycle);
+        let fared = service.reload.fared(cycle);
         // A run that was told by a signal stays the same.
-        let left = if standing == Standing::Done { before(instance.run) } else { left };
+        let left = if fared == Fared::Done { before(instance.run) } else { left };
         let hindrance = || self.hindrance(instance, left).map_or(Progress::Pending, Progress::Broken);
-        match standing {
+        match fared {
             _ if instance.desired == Desired::Down => hindrance(),
-            Standing::UnderWay if instance.waits_for_need() => hindrance(),
-            Standing::UnderWay => Progress::Pending,
-            Standing::Failed(words) => Progress::Broken(words.to_owned()),
-            Standing::Done | Standing::Over if instance.run > left && instance.is_ready() => Progress::Holds,
-            Standing::Done | Standing::Over => hindrance(),
+            Fared::UnderWay if instance.waits_for_need() => hindrance(),
+            Fared::UnderWay => Progress::Pending,
+            Fared::Failed(words) => Progress::Broken(words.to_owned()),
+            Fared::Done | Fared::Over if instance.run > left && instance.is_ready() => Progress::Holds,
+            Fared::Done | Fared::Over => hindrance(),
         }
     }
 
@@ -310,4 +310,3 @@ impl Supervisor {
         self.services.values().map(of).collect()
     }
 }
-

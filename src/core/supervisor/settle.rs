@@ -258,4 +258,3 @@ struct Census {
     /// Something may hold sockets that nobody needs any more.
     sockets: bool,
 }
-

@@ -100,9 +100,7 @@ impl Supervisor {
         let name = self.plan.exit_with.as_ref()?;
         let service = self.services.get(name)?;
         let is_over = |i: &Instance| {
-            i.desired == Desired::Up
-                && matches!(i.phase, Phase::Exited { .. } | Phase::Failed)
-                && !i.waits_for_change()
+            i.desired == Desired::Up && matches!(i.phase, Phase::Exited { .. } | Phase::Failed) && !i.waits_for_change()
         };
         let over = !service.reload.is_under_way() && service.wanted().next().is_some() && service.wanted().all(is_over);
         let code = worst(service.wanted().filter_map(|instance| instance.end.as_ref())).unwrap_or(1);

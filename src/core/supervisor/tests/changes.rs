@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::core::instance::tests::{Bench, needs, probe, project, service, task};
+use crate::core::instance::tests::{Bench, needs, probe, project, service, task, watched};
 use crate::model::command::{Command, DeniedCode, PlanChangeKind};
-use crate::model::plan::{HealthPlan, LimitThen, Policy, ServicePlan, Until};
+use crate::model::plan::{HealthPlan, LimitThen, ListenAddress, ListenPlan, Policy, ReloadPlan, ServicePlan, Until};
 use crate::model::service::{Cause, Desired, End, State};
+use crate::model::signal::Signal;
 
 fn kinds(bench: &Bench, id: u64) -> Vec<(String, PlanChangeKind, String)> {
     let outcome = bench.answers[&id].as_ref().unwrap();
     outcome.changes.iter().map(|c| (c.service.to_string(), c.what, c.keys.join(" "))).collect()
+}
+
+fn socket() -> ListenPlan {
+    ListenPlan { name: "http".into(), address: ListenAddress::Unix("/run/web.sock".into()) }
 }
 
 type Case = (fn(&mut ServicePlan), PlanChangeKind, &'static str);
@@ -17,7 +22,7 @@ type Case = (fn(&mut ServicePlan), PlanChangeKind, &'static str);
 #[test]
 fn each_difference_is_named_and_only_some_replace_the_process() {
     use PlanChangeKind::{Restarted, Scaled, Unchanged, Updated};
-    let cases: [Case; 7] = [
+    let cases: [Case; 12] = [
         (|_| {}, Unchanged, ""),
         (|s| s.nice = Some(3), Restarted, "nice"),
         (|s| drop(s.env.insert("A".into(), crate::model::template::Template::text("1"))), Restarted, "env.A"),
@@ -25,6 +30,11 @@ fn each_difference_is_named_and_only_some_replace_the_process() {
         (|s| s.restart.policy = Policy::Never, Updated, "restart"),
         (|s| s.instances = 2, Scaled, "instances"),
         (|s| s.enabled = false, Updated, "enabled"),
+        (|s| s.watch = watched("web", |_| {}).watch, Updated, "watch"),
+        (|s| s.reload = ReloadPlan::Signal(Signal::HUP), Updated, "reload"),
+        (|s| s.listen = vec![socket()], Restarted, "listen"),
+        (|s| s.names_fds = true, Restarted, "listen"),
+        (|s| s.waits_for_change = true, Updated, "waits_for_change"),
     ];
     for (change, what, keys) in cases {
         let mut bench = Bench::new(vec![service("web", |_| {})]);

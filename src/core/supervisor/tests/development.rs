@@ -78,7 +78,8 @@ fn code_that_has_proven_good_is_restarted_as_ever_until_its_files_change() {
 #[test]
 fn goodness_is_counted_in_one_piece_and_from_the_newest_files() {
     // READY=1 again after the signal; good for 10 s before, for 9 s after.
-    let mut bench = Bench::new(vec![dev(|s| s.reload = crate::model::plan::ReloadPlan::Signal(crate::model::signal::Signal::HUP))]);
+    let mut bench =
+        Bench::new(vec![dev(|s| s.reload = crate::model::plan::ReloadPlan::Signal(crate::model::signal::Signal::HUP))]);
     bench.spawned("web");
     bench.pass(10_000);
     bench.changed("web", "app.py 1 2");
@@ -131,10 +132,7 @@ fn a_new_plan_for_the_process_is_as_good_as_new_files() {
 
 #[test]
 fn dependents_go_on_once_it_stands() {
-    let mut bench = Bench::new(vec![
-        dev(|_| {}),
-        watched("api", |s| needs(s, "web", Until::Ready)),
-    ]);
+    let mut bench = Bench::new(vec![dev(|_| {}), watched("api", |s| needs(s, "web", Until::Ready))]);
     bench.spawned("web").spawned("api");
     bench.ends("api", End::Code(0));
     bench.ends("web", End::Code(1));
@@ -192,7 +190,12 @@ fn ctrl_c_leaves_at_once_where_nothing_runs() {
     type Way = (&'static str, fn(&mut ServicePlan), fn(&mut Bench), u8);
     let ways: [Way; 4] = [
         ("failed", |_| {}, |bench| _ = bench.spawned("web").ends("web", End::Code(4)), 4),
-        ("exited", |s| s.restart.policy = Policy::OnFailure, |bench| _ = bench.spawned("web").ends("web", End::Code(0)), 0),
+        (
+            "exited",
+            |s| s.restart.policy = Policy::OnFailure,
+            |bench| _ = bench.spawned("web").ends("web", End::Code(0)),
+            0,
+        ),
         (
             "backoff",
             |_| {},

@@ -144,7 +144,11 @@ fn what_waits_or_was_given_up_is_tried_at_once_and_forgiven() {
         bench.ends("web", End::Code(1));
         assert_eq!(bench.state("web"), state, "{way}");
         bench.changed("web", "app.py 1 2");
-        assert_eq!((bench.spawns(), bench.status("web").cause), (vec!["web/1".to_owned()], Some(Cause::Watch)), "{way}");
+        assert_eq!(
+            (bench.spawns(), bench.status("web").cause),
+            (vec!["web/1".to_owned()], Some(Cause::Watch)),
+            "{way}"
+        );
         assert!(!bench.service("web").crash_looping);
         bench.spawned("web");
         assert_eq!(bench.reloads().len(), 2, "{way}: {:?}", bench.reloads());
@@ -198,7 +202,11 @@ fn what_would_rest_after_its_end_starts_with_the_new_files() {
         bench.tree_gone("web");
         let (instance, run) = (Bench::id("web"), bench.run("web"));
         bench.step(Event::HookEnded { instance, run, hook: Hook::AfterEnd, result: Ok(()) });
-        assert_eq!((bench.spawns(), bench.status("web").cause), (vec!["web/1".to_owned()], Some(Cause::Watch)), "{policy:?}");
+        assert_eq!(
+            (bench.spawns(), bench.status("web").cause),
+            (vec!["web/1".to_owned()], Some(Cause::Watch)),
+            "{policy:?}"
+        );
     }
 }
 
@@ -260,7 +268,11 @@ fn those_that_do_not_serve_go_first_and_the_others_wait_for_them() {
     bench.changed("web", "app.py 1 2");
     assert_eq!((bench.spawns(), bench.blows()), (vec!["web/2".to_owned()], vec![]));
     bench.spawned("web/2").ends("web/2", End::Code(1));
-    assert_eq!(states(&bench), [State::Running, State::Backoff, State::Running], "new code that fails takes nobody along");
+    assert_eq!(
+        states(&bench),
+        [State::Running, State::Backoff, State::Running],
+        "new code that fails takes nobody along"
+    );
     assert!(bench.reloads()[1].starts_with("reload_rolled_back web/2 ended"));
 }
 
@@ -345,7 +357,10 @@ fn what_failed_is_checked_before_it_is_tried() {
     bench.changed("web", "app.py 1 2");
     assert_eq!((bench.checks().len(), bench.state("web")), (1, State::Failed));
     bench.checked("web", 1, Err("SyntaxError"));
-    assert_eq!((bench.state("web"), bench.status("web").reason.as_deref()), (State::Failed, Some("check failed: SyntaxError")));
+    assert_eq!(
+        (bench.state("web"), bench.status("web").reason.as_deref()),
+        (State::Failed, Some("check failed: SyntaxError"))
+    );
     bench.changed("web", "app.py 2 3").checked("web", 2, Ok(()));
     assert_eq!(bench.spawns(), ["web/1"]);
 }
@@ -372,7 +387,11 @@ fn a_reload_with_a_check_that_comes_during_a_roll_holds_it_up() {
     bench.changed("web", "app.py 1 2").checked("web", 1, Ok(()));
     bench.changed("web", "app.py 2 3");
     turn(&mut bench, "web/1");
-    assert_eq!(states(&bench), [State::Running, State::Reloading, State::Reloading], "nobody starts with unchecked files");
+    assert_eq!(
+        states(&bench),
+        [State::Running, State::Reloading, State::Reloading],
+        "nobody starts with unchecked files"
+    );
     bench.checked("web", 2, Err("SyntaxError"));
     assert_eq!(states(&bench), [State::Running; 3]);
     bench.changed("web", "app.py 3 2").checked("web", 3, Ok(()));
@@ -411,7 +430,10 @@ fn one_that_says_when_it_is_ready_is_waited_for() {
     assert_eq!((bench.blows(), bench.state("web")), (vec!["web HUP".to_owned()], State::Reloading));
     bench.pass(500);
     bench.says("web", Notice::Ready);
-    assert_eq!((bench.state("web"), bench.reloads()[1].as_str()), (State::Running, "reload_done app.py: ready after 500ms"));
+    assert_eq!(
+        (bench.state("web"), bench.reloads()[1].as_str()),
+        (State::Running, "reload_done app.py: ready after 500ms")
+    );
     bench.changed("web", "app.py 2 3").pass(60_000);
     assert_eq!(bench.reloads()[3], "reload_rolled_back web did not say READY=1 again within 1m");
     assert_eq!((bench.state("web"), bench.run("web").0), (State::Running, 1), "the process is left alone");
@@ -454,7 +476,9 @@ fn a_person_reloads_without_any_change() {
 
 #[test]
 fn a_person_is_told_that_the_check_failed() {
-    for (runs, message) in [(true, "check failed: SyntaxError; the running one stays"), (false, "check failed: SyntaxError")] {
+    for (runs, message) in
+        [(true, "check failed: SyntaxError; the running one stays"), (false, "check failed: SyntaxError")]
+    {
         let mut bench = one(|s| {
             s.waits_for_change = true;
             with_check(s, "make");
@@ -507,7 +531,10 @@ fn a_reload_by_signal_is_answered_when_it_is_done() {
     let id = bench.ask(Command::Reload(vec![target("web")]), Some(1_000));
     bench.pass(1_000);
     let denied = bench.answers[&id].as_ref().unwrap_err();
-    assert_eq!((denied.code, denied.message.as_str()), (DeniedCode::TimedOut, "still waiting after 1s for web (reloading)"));
+    assert_eq!(
+        (denied.code, denied.message.as_str()),
+        (DeniedCode::TimedOut, "still waiting after 1s for web (reloading)")
+    );
 }
 
 #[test]
