@@ -36,6 +36,18 @@ pub enum CheckWord {
     File(Vec<String>),
 }
 
+/// What `dev` adds to `watch:` of a service by the language it finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DevDefaults {
+    /// All of it: the file says nothing.
+    #[default]
+    Whole,
+    /// The check: the file says what is watched, but not how it is checked.
+    Check,
+    /// Nothing: the file says it all, or `watch: false`.
+    Nothing,
+}
+
 /// Whether `watch:` of services acts under `up`, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WatchWhen {

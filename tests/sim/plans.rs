@@ -14,7 +14,7 @@ use everup::model::probe::{ProbeAddress, ProbeKind, ProbePlan};
 use everup::model::service::Cause;
 use everup::model::signal::Signal;
 use everup::model::template::Template;
-use everup::model::watch::WatchWhen;
+use everup::model::watch::{DevDefaults, WatchWhen};
 
 use crate::dice::Dice;
 
@@ -134,6 +134,7 @@ fn service(dice: &mut Dice, index: usize, earlier: &[Arc<ServicePlan>]) -> Servi
         watchdog: dice.percent(12).then(|| ms(dice, &[1_000, 5_000, 30_000])),
         logs: LogsPlan { to: LogsTo::None, max_size: 1 << 20, keep: 1, terminal: false },
         watch: None,
+        dev_defaults: DevDefaults::default(),
         reload: ReloadPlan::default(),
         listen: vec![],
         names_fds: false,

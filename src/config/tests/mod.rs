@@ -7,6 +7,7 @@ mod any_text;
 mod refused;
 mod schema;
 mod shown;
+mod watched;
 mod wrapped;
 
 use std::path::Path;
