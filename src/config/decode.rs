@@ -338,7 +338,9 @@ impl Decoder<'_> {
                 return format!("did you mean `FD_{near}`?");
             }
             if self.scope.sockets.is_empty() {
-                return format!("it is the descriptor of a socket that `listen` names: `listen: {{{socket}: 127.0.0.1:8888}}`");
+                return format!(
+                    "it is the descriptor of a socket that `listen` names: `listen: {{{socket}: 127.0.0.1:8888}}`"
+                );
             }
             let known: Vec<String> = sockets().map(|name| format!("FD_{name}")).collect();
             return format!("`listen` gives {}", known.join(", "));

@@ -204,12 +204,7 @@ pub(super) static SERVICE: Section = Section {
         key("watchdog", SPAN, "", "WATCHDOG=1 must come on NOTIFY_SOCKET at least this often, or it is restarted."),
         key(
             "watch",
-            Shape::Any(&[
-                Shape::Only(false),
-                Shape::Path,
-                Shape::List(&Shape::Path),
-                Shape::Section(&WATCH),
-            ]),
+            Shape::Any(&[Shape::Only(false), Shape::Path, Shape::List(&Shape::Path), Shape::Section(&WATCH)]),
             "",
             "The files it is made of: a change of their content swaps it for the new code. Without it `dev` watches by the language it finds; `false` or `none`: nothing.",
         ),
@@ -410,16 +405,31 @@ pub(super) static WATCH: Section = Section {
             "[]",
             "gitignore-style globs: without a slash at any depth, with one from the watched path. Where there are any only what matches one counts, also when it is ignored otherwise.",
         ),
-        key("ignore", GLOBS, "[]", "gitignore-style globs of what does not count, beside .git, node_modules and the like."),
+        key(
+            "ignore",
+            GLOBS,
+            "[]",
+            "gitignore-style globs of what does not count, beside .git, node_modules and the like.",
+        ),
         key("gitignore", Shape::Flag, "true", "Whether what .gitignore and .ignore name does not count."),
-        key("debounce", DURATION, "20ms", "How long nothing must change until a change counts; under `up` at least 2s."),
+        key(
+            "debounce",
+            DURATION,
+            "20ms",
+            "How long nothing must change until a change counts; under `up` at least 2s.",
+        ),
         key(
             "check",
             Shape::Any(&[Shape::Only(false), Shape::Command]),
             "",
             "A command that the new code must pass while the old one serves. {changed} stands for the changed files, {changed:*.py,*.pyi} for those that match; with {file} or {file:*.js} it runs once for each. Without it `dev` takes that of the language; `false` or `none`: no check.",
         ),
-        key("poll", Shape::Flag, "false", "Whether files are looked at every second instead of being told by the kernel."),
+        key(
+            "poll",
+            Shape::Flag,
+            "false",
+            "Whether files are looked at every second instead of being told by the kernel.",
+        ),
     ],
 };
 

@@ -24,6 +24,21 @@ pub struct WatchPlan {
     pub poll: bool,
 }
 
+impl WatchPlan {
+    /// As `watch:` says it that gives nothing but paths.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self {
+            paths,
+            include: vec![],
+            ignore: vec![],
+            gitignore: true,
+            debounce: Duration::from_millis(20),
+            check: vec![],
+            poll: false,
+        }
+    }
+}
+
 /// One word of `watch.check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckWord {

@@ -56,7 +56,8 @@ fn name(text: &str) -> Result<String, Misfit> {
         None => return Ok(text.to_owned()),
     };
     let usable: String = text.chars().map(|c| if fits(c) { c } else { '_' }).take(MAX_NAME).collect();
-    let help = if usable.trim_matches('_').is_empty() { "such as `http`".to_owned() } else { format!("write `{usable}`") };
+    let help =
+        if usable.trim_matches('_').is_empty() { "such as `http`".to_owned() } else { format!("write `{usable}`") };
     let message =
         format!("cannot use {:?} as a socket's name: it consists of letters, digits and '_' ({problem})", short(text));
     Err(Misfit { message, help })
@@ -99,10 +100,11 @@ impl FromScalar for ListenAddress {
 /// Reads `HOST:PORT` or `[v6]:PORT`. Nothing is looked up: `localhost` is 127.0.0.1, every other host an address.
 pub(super) fn address(text: &str) -> Result<SocketAddr, Misfit> {
     let local = text.strip_prefix("localhost:").map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST));
-    local.as_deref().unwrap_or(text).parse().map_err(|_| Misfit {
-        message: format!("cannot listen on {:?}", short(text)),
-        help: address_help(text),
-    })
+    local
+        .as_deref()
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| Misfit { message: format!("cannot listen on {:?}", short(text)), help: address_help(text) })
 }
 
 fn address_help(text: &str) -> String {

@@ -77,14 +77,22 @@ fn paths(decoder: &mut Decoder<'_>, node: &Node, cwd: &Path) -> Vec<PathBuf> {
         let path = join(cwd, &text);
         if !path.exists() {
             let written = item.scalar().map(|scalar| short(&scalar.text)).unwrap_or_default();
-            decoder.faults.note(item.place, format!("`{written}` is not there"), "paths of `watch` are relative to `cwd`");
+            decoder.faults.note(
+                item.place,
+                format!("`{written}` is not there"),
+                "paths of `watch` are relative to `cwd`",
+            );
         }
         if !paths.contains(&path) {
             paths.push(path);
         }
     }
     if each(node).is_empty() {
-        decoder.faults.add_with(node.place, "expected a path, found an empty list", "write `watch: false` to watch nothing");
+        decoder.faults.add_with(
+            node.place,
+            "expected a path, found an empty list",
+            "write `watch: false` to watch nothing",
+        );
     }
     paths
 }
@@ -179,7 +187,8 @@ fn check(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<Vec<CheckWord
 
 fn check_word(template: Template) -> Result<CheckWord, Misfit> {
     let [Part::Text(text)] = template.parts() else { return Ok(CheckWord::Text(template)) };
-    let kinds: [(&str, fn(Vec<String>) -> CheckWord); 2] = [("{changed", CheckWord::Changed), ("{file", CheckWord::File)];
+    let kinds: [(&str, fn(Vec<String>) -> CheckWord); 2] =
+        [("{changed", CheckWord::Changed), ("{file", CheckWord::File)];
     for (begin, word) in kinds {
         match text.strip_prefix(begin) {
             Some("}") => return Ok(word(vec![])),

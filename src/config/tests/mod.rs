@@ -4,6 +4,7 @@
 
 mod accepted;
 mod any_text;
+mod developed;
 mod refused;
 mod schema;
 mod shown;

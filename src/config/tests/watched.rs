@@ -438,9 +438,8 @@ fn watch_is_a_path_a_list_of_them_or_a_map_relative_to_the_folder_it_runs_in() {
         let expected = WatchPlan { paths: paths.iter().map(PathBuf::from).collect(), ..usual.clone() };
         assert_eq!(watched(&format!("cwd: api\n{keys}")), (expected, DevDefaults::Check), "{keys}");
     }
-    let (plan, _) = watched(
-        "watch: {include: '*.py', ignore: [a, '!b/{c,d}/[]x]'], gitignore: false, debounce: 0ms, poll: true}",
-    );
+    let (plan, _) =
+        watched("watch: {include: '*.py', ignore: [a, '!b/{c,d}/[]x]'], gitignore: false, debounce: 0ms, poll: true}");
     let expected = WatchPlan {
         paths: vec!["/srv/shop".into()],
         include: globs(["*.py"]),
@@ -470,7 +469,9 @@ fn what_dev_adds_depends_on_what_the_file_says() {
         let web = service(keys);
         assert_eq!((web.watch.is_some(), web.dev_defaults), (watches, dev), "{keys}");
     }
-    let plan = good("defaults: {watch: {ignore: tmp}}\nservices: {a: {command: x, watch: {poll: true}}, b: {command: x, watch: false}}");
+    let plan = good(
+        "defaults: {watch: {ignore: tmp}}\nservices: {a: {command: x, watch: {poll: true}}, b: {command: x, watch: false}}",
+    );
     let a = plan.services[0].watch.as_ref().unwrap();
     assert_eq!((a.ignore.as_slice(), a.poll, &plan.services[1].watch), (globs(["tmp"]).as_slice(), true, &None));
 }
