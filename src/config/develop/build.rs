@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::develop::call::{Call, base_name};
+use crate::config::develop::call::{Call, base_name, extension};
 
 /// Options of `cargo run` and `cargo build` that take a value.
 const CARGO_VALUES: &[&str] = &[
@@ -97,7 +97,7 @@ pub(super) fn go(call: Option<&Call>, cwd: &Path) -> Vec<String> {
             return build(&call.program, &[], "/dev/null", &here);
         };
         let (options, rest) = args.split_at(options(args, GO_VALUES));
-        let files = rest.iter().take_while(|word| word.ends_with(".go")).count();
+        let files = rest.iter().take_while(|word| extension(word) == Some("go")).count();
         let packages = if rest.is_empty() { &here } else { &rest[..files.max(1)] };
         return build(&call.program, &without_exec(options), "/dev/null", packages);
     }

@@ -117,15 +117,15 @@ fn unwrapped(mut words: Vec<String>) -> Option<Call> {
     let program = words.remove(0);
     let name = base_name(&program).to_owned();
     if name.starts_with("python") || name.starts_with("pypy") {
-        return Some(python(program, words, env));
+        return Some(python(program, &words, env));
     }
-    let script = name.ends_with(".py").then(|| program.clone());
+    let script = (extension(&name) == Some("py")).then(|| program.clone());
     Some(Call { name, program, is_python: false, script, args: words, env })
 }
 
 /// A call of the interpreter is known by its module or script.
-fn python(program: String, words: Vec<String>, env: Vec<(String, String)>) -> Call {
-    let options = leading_options(&words, &["-X", "-W"]);
+fn python(program: String, words: &[String], env: Vec<(String, String)>) -> Call {
+    let options = leading_options(words, &["-X", "-W"]);
     let module = words.get(options).is_some_and(|word| word == "-m");
     let at = options + usize::from(module);
     let (name, script) = match words.get(at) {
@@ -184,6 +184,11 @@ fn simple_commands(script: &str) -> Vec<String> {
     }
     commands.retain(|command| !command.trim().is_empty());
     commands
+}
+
+/// What follows the last dot of a file's name.
+pub(super) fn extension(file: &str) -> Option<&str> {
+    Path::new(file).extension().and_then(|extension| extension.to_str())
 }
 
 /// The last part of a program's path.

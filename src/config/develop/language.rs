@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::develop::build;
-use crate::config::develop::call::{Call, base_name};
+use crate::config::develop::call::{Call, base_name, extension};
 use crate::config::{Surroundings, init};
 use crate::model::plan::ServicePlan;
 use crate::model::template::Template;
@@ -157,18 +157,16 @@ fn of_call(call: &Call) -> Option<Language> {
     if call.is_python {
         return Some(Language::Python);
     }
-    let scripts = call.args.iter().find(|word| !word.starts_with('-')).map(String::as_str);
-    let extension = |file: &str| {
-        Path::new(file).extension().and_then(|extension| extension.to_str()).and_then(|extension| match extension {
-            "py" => Some(Language::Python),
-            "js" | "mjs" | "cjs" => Some(Language::Node),
-            _ => None,
-        })
+    let by_extension = |file: &str| match extension(file)? {
+        "py" => Some(Language::Python),
+        "js" | "mjs" | "cjs" => Some(Language::Node),
+        _ => None,
     };
+    let script = || call.args.iter().find(|word| !word.starts_with('-')).map(String::as_str);
     let by_name = LANGUAGES.iter().find(|(_, _, programs)| programs.contains(&call.name.as_str())).map(|row| row.0);
     let built = build::profile(&call.program).filter(|profile| matches!(*profile, "debug" | "release"));
     let built = built.map(|_| Language::Rust);
-    by_name.or(built).or_else(|| extension(&call.name)).or_else(|| scripts.and_then(extension))
+    by_name.or(built).or_else(|| by_extension(&call.name)).or_else(|| by_extension(script()?))
 }
 
 /// The language of a folder: None when nothing tells, none inside when several do.

@@ -187,27 +187,24 @@ fn check(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<Vec<CheckWord
 
 fn check_word(template: Template) -> Result<CheckWord, Misfit> {
     let [Part::Text(text)] = template.parts() else { return Ok(CheckWord::Text(template)) };
-    let kinds: [(&str, fn(Vec<String>) -> CheckWord); 2] =
-        [("{changed", CheckWord::Changed), ("{file", CheckWord::File)];
-    for (begin, word) in kinds {
-        match text.strip_prefix(begin) {
-            Some("}") => return Ok(word(vec![])),
-            Some(rest) if rest.starts_with(':') => {
-                let globs = rest[1..].strip_suffix('}').map(between_commas);
-                let problem = match &globs {
-                    None => Some("it is never closed"),
-                    Some(globs) => globs.iter().find_map(|glob| glob_problem(glob)),
-                };
-                if let Some(problem) = problem {
-                    return Err(Misfit {
-                        message: format!("cannot read {:?} as a placeholder: {problem}", short(text)),
-                        help: format!("write {begin}:*.js,*.mjs}}, without blanks"),
-                    });
-                }
-                return Ok(word(globs.unwrap_or_default()));
-            }
-            Some(_) | None => {}
+    let slots = [("{changed", CheckWord::Changed as fn(_) -> _), ("{file", CheckWord::File)];
+    for (begin, slot) in slots {
+        let globs = match text.strip_prefix(begin) {
+            Some("}") => return Ok(slot(vec![])),
+            Some(rest) if rest.starts_with(':') => rest[1..].strip_suffix('}').map(between_commas),
+            Some(_) | None => continue,
+        };
+        let problem = match &globs {
+            None => Some("it is never closed"),
+            Some(globs) => globs.iter().find_map(|glob| glob_problem(glob)),
+        };
+        if let Some(problem) = problem {
+            return Err(Misfit {
+                message: format!("cannot read {:?} as a placeholder: {problem}", short(text)),
+                help: format!("write {begin}:*.js,*.mjs}}, without blanks"),
+            });
         }
+        return Ok(slot(globs.unwrap_or_default()));
     }
     Ok(CheckWord::Text(template))
 }
