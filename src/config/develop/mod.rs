@@ -49,11 +49,6 @@ pub(super) fn paths_of_language(
 ) -> WatchPlan {
     let mut watch = WatchPlan::new(paths.to_vec());
     language::find(service, &calls(service), root, around).fill(&mut watch);
-    if !watch.include.is_empty() {
-        // A file that is named counts, whatever the language.
-        let files = paths.iter().filter(|path| !path.is_dir()).filter_map(|path| path.file_name());
-        watch.include.extend(files.map(|name| literal_glob(&name.to_string_lossy())));
-    }
     watch
 }
 
@@ -135,15 +130,4 @@ fn described(watch: &WatchPlan, cwd: &Path, root: &Path) -> String {
         })
         .collect();
     if check.is_empty() { what } else { format!("{what}; check: {}", check.join(" ")) }
-}
-
-/// A glob that matches files of this name alone.
-fn literal_glob(name: &str) -> String {
-    name.chars().fold(String::new(), |mut glob, c| {
-        if "*?[]{}\\!#".contains(c) {
-            glob.push('\\');
-        }
-        glob.push(c);
-        glob
-    })
 }

@@ -371,13 +371,13 @@ fn one_program_is_developed_without_a_file() {
     assert_eq!(developed.notes, ["app: watches *.py, *.toml, .env here; check: python -m py_compile"]);
     assert!(developed.plan.services[0].waits_for_change);
 
-    let watch = ["lib", "config.ini", "a[1].x"].map(Into::into).into();
+    let watch = ["lib", "config.ini"].map(Into::into).into();
     let options = RunOptions { watch, ..options };
     for plan in [wrap(&options, &around()).unwrap(), wrap_dev(&options, &around()).unwrap()] {
         let app = &plan.services[0];
         let watch = app.watch.clone().unwrap();
-        assert_eq!(watch.paths, ["lib", "config.ini", "a[1].x"].map(|name| folder.path().join(name)));
-        assert_eq!(watch.include, ["*.py", "*.toml", ".env", "config.ini", "a\\[1\\].x"]);
+        assert_eq!(watch.paths, ["lib", "config.ini"].map(|name| folder.path().join(name)));
+        assert_eq!(watch.include, ["*.py", "*.toml", ".env"]);
         assert_eq!(check_of(&watch), "python -m py_compile {changed:*.py}");
         assert!(!app.waits_for_change);
     }
