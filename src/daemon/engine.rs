@@ -212,7 +212,7 @@ impl Engine {
             },
             FromGuardian::Ended { token, end, tree_empty, .. } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
-                    if let Some(terminal) = &mut self.terminal {
+                    if let Some(terminal) = self.terminal.as_mut().filter(|t| t.serves(&running.instance)) {
                         terminal.settle();
                     }
                     let oom = match (&end, running.pid) {
@@ -257,7 +257,7 @@ impl Engine {
 
     fn attach(&mut self, instance: &InstanceId, run: Run, fds: Vec<std::os::fd::OwnedFd>) {
         let Some(plan) = self.core.plan_of(&instance.service).cloned() else { return };
-        let (stdout, stderr) = match &mut self.terminal {
+        let (stdout, stderr) = match self.terminal.as_mut().filter(|terminal| terminal.serves(instance)) {
             Some(terminal) => terminal.streams(fds, self.inbox.clone()),
             None => {
                 let mut fds = fds.into_iter();
@@ -280,6 +280,10 @@ impl Engine {
                 None
             }
             News::Interrupted => Some(self.interrupted(true)),
+            News::Halted => {
+                self.suspend(true);
+                None
+            }
             News::ReaderGone => Some(self.reader_gone()),
         }
     }

@@ -15,6 +15,7 @@ mod signals;
 mod spawn;
 mod startup;
 mod state;
+mod suspend;
 mod terminal;
 mod usage;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::action::{Action, Scope};
 use crate::core::event::{Event, Hook, Traces};
+use crate::daemon::Mode;
 use crate::daemon::commands::Runner;
 use crate::daemon::engine::Engine;
 use crate::daemon::news::News;
@@ -68,7 +69,7 @@ impl Engine {
         };
         let owner = Owner::Run(Running { instance: instance.clone(), run, pid: None, cgroup: None });
         let label = format!("{}-{run}", instance.file_stem());
-        if let Some(terminal) = &mut self.terminal {
+        if let Some(terminal) = self.terminal.as_mut().filter(|terminal| terminal.serves(instance)) {
             return match terminal.prepare(plan) {
                 Ok(prepared) => {
                     let mut spec = spec;
@@ -99,7 +100,9 @@ impl Engine {
     pub(super) fn told(&mut self, instance: &InstanceId, run: Run, plan: &ServicePlan, hook: Option<Occasion>) -> Told {
         let siblings = self.core.siblings(&instance.service);
         let notify = if plan.wants_notify() && hook.is_none() { self.notify_name(instance) } else { None };
-        let unbuffered = self.terminal.as_ref().is_some_and(|terminal| !terminal.is_terminal());
+        let on_terminal =
+            self.terminal.as_ref().is_some_and(|terminal| terminal.is_terminal() && terminal.serves(instance));
+        let unbuffered = !matches!(self.mode, Mode::Up { .. }) && !on_terminal;
         Told { instance: instance.clone(), label: instance.label(siblings), run, notify, unbuffered, hook }
     }
 

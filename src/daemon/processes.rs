@@ -102,6 +102,11 @@ impl Processes {
         }
     }
 
+    /// Has the guardian stop as soon as we have: to be followed by [`crate::os::job::stop`].
+    pub(super) fn suspend(&self, group: bool) {
+        self.send(&ToGuardian::Suspend { group }, &[]);
+    }
+
     pub(super) fn end_tree_of(&self, instance: &InstanceId, run: Run) {
         if let Some(token) = self.token_of(instance, run) {
             self.end_tree(token);

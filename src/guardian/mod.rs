@@ -129,6 +129,7 @@ fn work() -> Result<u8, GuardianError> {
         burst: 0,
         slim_at: Some(turn::now_ms() + SETTLED_MS),
         terminal,
+        suspending: None,
         leaving: None,
     };
     guardian.serve().map_err(GuardianError::Wait)

@@ -71,6 +71,12 @@ pub enum ToGuardian {
         /// Whose.
         token: Token,
     },
+    /// The engine is about to stop itself (SIGSTOP): once it has, stop too, so that the shell that started us sees a
+    /// stopped job; when the shell lets us go on, let the engine go on.
+    Suspend {
+        /// Whether the rest of our process group is to stop as well: it has not had the key's signal.
+        group: bool,
+    },
     /// End all trees, wait for the engine to end by itself, then exit with this code.
     Quit {
         /// The exit code.

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod dirs;
 pub mod environment;
 pub mod host;
+pub mod job;
 pub mod limits;
 pub mod lock;
 pub mod memory;
