@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, doctor, down, events, init, logs, man, probe, reload, restart, run, scale, schema, signal,
-    start, status, stop, up, version, why,
+    check, completion, config, doctor, down, events, init, logs, man, probe, reload, restart, run, scale, schema,
+    signal, start, status, stop, up, version, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;

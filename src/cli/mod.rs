@@ -6,6 +6,8 @@ mod console;
 mod demo_app;
 mod detach;
 mod failure;
+#[expect(dead_code, reason = "`dev` is to call it")]
+mod keys;
 mod live;
 mod offline;
 mod output;

@@ -28,8 +28,9 @@ fn traceback(output: &[&str], folder: &Path) -> Option<String> {
         line.starts_with(char::is_alphabetic) && !word.contains(' ')
     });
     let of_last = || frames.iter().rev().filter(|(at, ..)| *at >= begins);
-    let (_, file, line) =
-        of_last().find(|(_, file, _)| is_own(file, folder)).or_else(|| of_last().find(|(_, f, _)| !f.starts_with('<')))?;
+    let (_, file, line) = of_last()
+        .find(|(_, file, _)| is_own(file, folder))
+        .or_else(|| of_last().find(|(_, f, _)| !f.starts_with('<')))?;
     Some(told(file, line, error.copied(), folder))
 }
 
@@ -76,7 +77,8 @@ fn compiler(output: &[&str], folder: &Path) -> Option<String> {
         let mut parts = line.splitn(3, ':');
         let (file, number_) = (parts.next()?, number(parts.next()?)?);
         let rest = parts.next()?;
-        let rest = rest.split_once([':', ' ']).filter(|(column, _)| number(column).is_some()).map_or(rest, |(_, rest)| rest);
+        let rest =
+            rest.split_once([':', ' ']).filter(|(column, _)| number(column).is_some()).map_or(rest, |(_, rest)| rest);
         let message = rest.trim_start_matches([' ', '-', ':']);
         (is_file(file) && !message.is_empty()).then(|| told(file, &number_, Some(message), folder))
     })

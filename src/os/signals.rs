@@ -68,14 +68,7 @@ impl Signals {
 /// As sigprocmask(2).
 pub fn leave_to_parent() -> io::Result<()> {
     let mut set = SigSet::empty();
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGQUIT,
-        Signal::SIGHUP,
-        Signal::SIGTSTP,
-        Signal::SIGTTIN,
-        Signal::SIGTTOU,
-    ] {
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
         set.add(signal);
     }
     Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
