@@ -26,7 +26,7 @@ impl Link {
         Some(Self(seqpacket::adopt(number).ok()?))
     }
 
-    /// Sends one message, with descriptors for its `StdioSpec::Passed` in their order. Waits while the socket is full:
+    /// Sends one message, with descriptors for its `StdioSpec::Passed` in their order, or the one to hold. Waits while the socket is full:
     /// the guardian always reads.
     ///
     /// # Errors

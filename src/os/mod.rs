@@ -6,6 +6,7 @@ pub mod dirs;
 pub mod environment;
 pub mod host;
 pub mod limits;
+pub mod listen;
 pub mod lock;
 pub mod memory;
 mod message;
