@@ -1,6 +1,5 @@
 //! Listening sockets that are opened for a program and handed to it.
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -8,9 +7,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrStorage, bind, getsockopt, listen, setsockopt,
-    shutdown, socket, sockopt,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, shutdown, socket,
+    sockopt,
 };
 
 use crate::model::plan::ListenAddress;
@@ -28,6 +28,30 @@ pub struct Listener {
     file: Option<FileMark>,
 }
 
+/// A socket that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct ListenError {
+    address: ListenAddress,
+    source: io::Error,
+}
+
+impl ListenError {
+    /// Whether somebody listens there already.
+    pub fn is_taken(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+
+    /// The kernel's error number, or the one that says it best.
+    pub fn errno(&self) -> i32 {
+        self.source.raw_os_error().unwrap_or(match self.source.kind() {
+            io::ErrorKind::AddrInUse => libc::EADDRINUSE,
+            io::ErrorKind::AlreadyExists => libc::EEXIST,
+            _ => libc::EIO,
+        })
+    }
+}
+
 /// Which file it is. As long as the socket lives, no other gets the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileMark {
@@ -41,35 +65,17 @@ const BACKLOG: Backlog = Backlog::MAXALLOWABLE;
 
 impl Listener {
     /// Listens at `address`. The file of a unix socket has exactly `mode` whatever the umask; one of ours that nobody
-    /// listens at any more is replaced. `[::]` takes IPv4, too; another IPv6 address only what is meant for it.
+    /// listens at any more is replaced. `[::]` takes IPv4, too.
     ///
     /// # Errors
-    /// `AddrInUse` when somebody listens there; `AlreadyExists` when something else is at the path that is not ours to
-    /// replace (no socket, a symlink, another user's), named in the text; else as bind(2).
-    pub fn open(address: &ListenAddress, mode: u32) -> io::Result<Self> {
-        match address {
-            ListenAddress::Tcp(at) => {
-                let socket = tcp(*at)?;
-                Ok(Self { socket, address: address.clone(), file: None })
-            }
-            ListenAddress::Unix(path) => {
-                clear(path)?;
-                let socket = stream_socket(SockFlag::empty())?;
-                // At its own path from the start, not renamed to it: servers ask the socket for its name.
-                bind_at(&socket, path)?;
-                // Nobody can connect before listen(2), so the file is never open to too many.
-                let file = open_path(path, OFlag::O_NOFOLLOW)?;
-                let about = File::from(file.try_clone()?).metadata()?;
-                if !about.file_type().is_socket() {
-                    return Err(io::ErrorKind::AlreadyExists.into());
-                }
-                let mark = FileMark { device: about.dev(), inode: about.ino() };
-                let listener = Self { socket, address: address.clone(), file: Some(mark) };
-                std::fs::set_permissions(through_proc(&file), PermissionsExt::from_mode(mode))?;
-                listen(&listener.socket, BACKLOG)?;
-                Ok(listener)
-            }
-        }
+    /// When somebody listens there, or something else is at the path that is not ours to replace (no socket, a symlink,
+    /// another user's), named in the text; else as bind(2).
+    pub fn open(address: &ListenAddress, mode: u32) -> Result<Self, ListenError> {
+        let opened = match address {
+            ListenAddress::Tcp(at) => tcp(*at).map(|socket| Self { socket, address: address.clone(), file: None }),
+            ListenAddress::Unix(path) => unix(path, mode),
+        };
+        opened.map_err(|source| ListenError { address: address.clone(), source })
     }
 
     /// Where it listens.
@@ -79,7 +85,9 @@ impl Listener {
 
     /// Whether it still does: nobody has called shutdown(2) on it, and its path, if it has one, still leads to it.
     pub fn is_reachable(&self) -> bool {
-        getsockopt(&self.socket, sockopt::AcceptConn) == Ok(true) && self.has_its_path()
+        // The end of a socket is told unasked.
+        let mut ask = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
+        poll(&mut ask, PollTimeout::ZERO) == Ok(0) && self.has_its_path()
     }
 
     /// Makes it block again: whether it does is the same for all who hold it, and a program that has ended may have
@@ -131,11 +139,30 @@ fn tcp(at: SocketAddr) -> io::Result<OwnedFd> {
     // Connections of an earlier process that are yet to time out are in nobody's way.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     if at.is_ipv6() {
-        setsockopt(&socket, sockopt::Ipv6V6Only, &!at.ip().is_unspecified())?;
+        // Matters to `[::]` alone, and is not left to the machine's default.
+        setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
     }
     bind(socket.as_raw_fd(), &SockaddrStorage::from(at))?;
     listen(&socket, BACKLOG)?;
     Ok(socket)
+}
+
+fn unix(path: &Path, mode: u32) -> io::Result<Listener> {
+    clear(path)?;
+    let socket = stream_socket(SockFlag::empty())?;
+    // At its own path from the start, not renamed to it: servers ask the socket for its name.
+    bind_at(&socket, path)?;
+    // Nobody can connect before listen(2), so the file is never open to too many.
+    let file = open_path(path, OFlag::O_NOFOLLOW)?;
+    let about = std::fs::metadata(through_proc(&file))?;
+    if !about.file_type().is_socket() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let mark = FileMark { device: about.dev(), inode: about.ino() };
+    let listener = Listener { socket, address: ListenAddress::Unix(path.to_owned()), file: Some(mark) };
+    std::fs::set_permissions(through_proc(&file), PermissionsExt::from_mode(mode))?;
+    listen(&listener.socket, BACKLOG)?;
+    Ok(listener)
 }
 
 /// Takes away what is left of a socket of ours.
@@ -202,7 +229,7 @@ mod tests {
     fn an_address_that_is_taken_is_told_and_free_after_the_end() {
         let first = Listener::open(&tcp_at("127.0.0.1:0"), MODE).unwrap();
         let address = tcp_at(&format!("127.0.0.1:{}", port_of(&first)));
-        assert_eq!(Listener::open(&address, MODE).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(Listener::open(&address, MODE).unwrap_err().errno(), libc::EADDRINUSE);
         // A connection that ends here first leaves the address in TIME_WAIT.
         let client = TcpStream::connect(("127.0.0.1", port_of(&first))).unwrap();
         drop(TcpListener::from(first.socket.try_clone().unwrap()).accept().unwrap());
@@ -239,7 +266,7 @@ mod tests {
                 assert_eq!(own.as_pathname(), Some(path.as_path()));
             }
             let again = Listener::open(&ListenAddress::Unix(path.clone()), mode).unwrap_err();
-            assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
+            assert!(again.is_taken() && again.errno() == libc::EADDRINUSE, "{again}");
             drop(listener);
             assert!(!path.exists());
         }
@@ -270,12 +297,12 @@ mod tests {
         std::os::unix::fs::symlink(at("nowhere"), at("link")).unwrap();
         for name in ["file", "link"] {
             let error = Listener::open(&ListenAddress::Unix(at(name)), MODE).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{name}");
+            assert_eq!((error.errno(), error.is_taken()), (libc::EEXIST, false), "{name}");
             assert!(error.to_string().contains(at(name).to_str().unwrap()), "{error}");
         }
         assert_eq!(std::fs::read_to_string(at("file")).unwrap(), "precious");
         let missing = Listener::open(&ListenAddress::Unix(at("no/s")), MODE).unwrap_err();
-        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        assert_eq!(missing.errno(), libc::ENOENT);
     }
 
     #[test]

@@ -153,13 +153,15 @@ fn a_child_that_is_to_be_someone_else_is_exactly_that() {
 }
 
 #[test]
-fn a_child_can_have_a_terminal_of_its_own() {
+fn a_child_can_have_a_terminal_of_its_own_and_sockets_beside_it() {
     both_ways(|spawner| {
         let pty = crate::os::terminal::open_pty(None).unwrap();
-        let mut spec = shell("exec 3< /dev/tty && exit 6");
+        let mut spec = shell("[ -c /dev/fd/0 ] && [ -p /dev/fd/3 ] && exec 4< /dev/tty && exit 6");
         Rc::get_mut(&mut spec).unwrap().session = Session::Terminal;
         let end = pty.slave.as_fd();
-        let wiring = Wiring { stdio: [Stdio::Fd(end), Stdio::Fd(end), Stdio::Fd(end)], beyond: Beyond::Nothing };
+        let pipe = pipe::from_child().unwrap();
+        let numbered = [pipe.theirs.as_fd()];
+        let wiring = Wiring { stdio: [Stdio::Fd(end); 3], beyond: Beyond::Numbered(&numbered) };
         let pid = start(spawner, &spec, &wiring).unwrap();
         assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 6)));
     });
@@ -213,10 +215,20 @@ fn open_at(files: &[(i32, PathBuf)]) -> Vec<OwnedFd> {
 #[test]
 fn descriptors_arrive_under_their_numbers_wherever_they_come_from_and_no_other_does() {
     let folder = tempfile::tempdir().unwrap();
-    for sources in [vec![3], vec![4, 3], vec![100, 101], vec![3, 4, 5], (3..23).rev().collect(), vec![5, 60, 3, 7, 4]] {
+    for sources in [
+        vec![3],
+        vec![4, 3],
+        vec![100, 101],
+        (100..110).collect(),
+        vec![3, 4, 5],
+        (3..23).rev().collect(),
+        vec![5, 60, 3, 7, 4],
+    ] {
         let files: Vec<(i32, PathBuf)> =
             sources.iter().map(|number| (*number, folder.path().join(format!("was-{number}")))).collect();
-        files.iter().for_each(|(_, path)| fs::write(path, "").unwrap());
+        for (_, path) in &files {
+            fs::write(path, "").unwrap();
+        }
         let outcome = crate::os::testing::in_a_process_of_its_own(|| {
             let check = || {
                 let open = open_at(&files);
