@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::core::event::{Event, OomTrace, RequestId, Traces};
 use crate::core::supervisor::Supervisor;
+use crate::daemon::listeners::Listeners;
 use crate::daemon::news::News;
 use crate::daemon::notices::Notices;
 use crate::daemon::processes::{CommandNews, Owner, Processes};
@@ -55,6 +56,7 @@ pub(super) struct Engine {
     pub(super) capabilities: Option<Capabilities>,
     pub(super) processes: Processes,
     pub(super) inherited: Rc<Inherited>,
+    pub(super) listeners: Listeners,
     pub(super) pump: Pump,
     pub(super) faults: mpsc::Receiver<LogFault>,
     pub(super) publisher: Publisher,
@@ -222,7 +224,7 @@ impl Engine {
                     if tree_empty {
                         self.over(token);
                     }
-                    let traces = Traces { tree_empty, oom };
+                    let traces = Traces { tree_empty, oom, obstacle: None };
                     Some(Event::Ended { instance: running.instance, run: running.run, end, traces })
                 }
                 Owner::Command(teller) => tell(&teller, CommandNews::Ended(end, tree_empty)),

@@ -4,6 +4,7 @@ mod asking;
 mod commands;
 mod engine;
 mod journal;
+mod listeners;
 mod news;
 mod notices;
 mod perform;

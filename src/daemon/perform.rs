@@ -15,7 +15,8 @@ use crate::guardian::protocol::StdioSpec;
 use crate::model::event::Fact;
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{LogsTo, ServicePlan};
-use crate::model::service::End;
+use crate::model::service::{End, SpawnStage};
+use crate::os::spawn::SpawnFailure;
 use crate::probe::command::RunCommand;
 
 /// How long the last lines of a run are waited for before its end is written down without them.
@@ -39,10 +40,8 @@ impl Engine {
                 Action::RunHook { instance, run, hook, plan, cause, end } => {
                     self.run_hook(instance, run, &plan, Occasion { hook, cause, end });
                 }
-                Action::Check { .. }
-                | Action::DropCheck { .. }
-                | Action::Disregard { .. }
-                | Action::CloseSockets { .. } => {}
+                Action::CloseSockets { service } => self.listeners.close(&service, &self.processes),
+                Action::Check { .. } | Action::DropCheck { .. } | Action::Disregard { .. } => {}
                 Action::Record(fact) => self.record(fact),
                 Action::Answer { id, result } => {
                     self.publish();
@@ -61,10 +60,13 @@ impl Engine {
         let told = self.told(instance, run, plan, None);
         let spec = match spawn::program(plan, &self.inherited, &told) {
             Ok(spec) => spec,
-            Err(failure) => {
-                let end = End::NotSpawned { stage: failure.stage, errno: failure.errno };
-                let traces = Traces { tree_empty: true, ..Traces::default() };
-                return Some(Event::Ended { instance: instance.clone(), run, end, traces });
+            Err(SpawnFailure { stage, errno }) => return Some(not_spawned(instance, run, stage, errno, None)),
+        };
+        let sockets = match self.listeners.ensure(plan, &self.processes) {
+            Ok(keys) => keys,
+            Err(error) => {
+                let obstacle = Some(error.to_string());
+                return Some(not_spawned(instance, run, SpawnStage::Files, error.errno(), obstacle));
             }
         };
         let owner = Owner::Run(Running { instance: instance.clone(), run, pid: None, cgroup: None });
@@ -75,14 +77,12 @@ impl Engine {
                     let mut spec = spec;
                     spec.session = prepared.session;
                     let fds: Vec<_> = prepared.fds.iter().map(std::os::fd::AsFd::as_fd).collect();
-                    self.processes.spawn(owner, label, spec, prepared.stdio, &fds);
+                    self.processes.spawn(owner, label, spec, prepared.stdio, &fds, sockets);
                     None
                 }
                 Err(error) => {
                     let errno = error.raw_os_error().unwrap_or_default();
-                    let end = End::NotSpawned { stage: crate::model::service::SpawnStage::Files, errno };
-                    let traces = Traces { tree_empty: true, ..Traces::default() };
-                    Some(Event::Ended { instance: instance.clone(), run, end, traces })
+                    Some(not_spawned(instance, run, SpawnStage::Files, errno, None))
                 }
             };
         }
@@ -92,7 +92,7 @@ impl Engine {
             LogsTo::Inherit => [StdioSpec::Null, StdioSpec::Inherit, StdioSpec::Inherit],
             LogsTo::None => [StdioSpec::Null; 3],
         };
-        self.processes.spawn(owner, label, spec, stdio, &[]);
+        self.processes.spawn(owner, label, spec, stdio, &[], sockets);
         None
     }
 
@@ -193,6 +193,11 @@ impl Engine {
             let _ = inbox.send(News::RunOver(Box::new(record))).await;
         });
     }
+}
+
+fn not_spawned(instance: &InstanceId, run: Run, stage: SpawnStage, errno: i32, obstacle: Option<String>) -> Event {
+    let traces = Traces { tree_empty: true, obstacle, ..Traces::default() };
+    Event::Ended { instance: instance.clone(), run, end: End::NotSpawned { stage, errno }, traces }
 }
 
 fn told_of(end: &End, output: &str) -> String {

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::client::registry::{self, Registered};
 use crate::core::supervisor::{Seeds, Supervisor};
 use crate::daemon::engine::Engine;
+use crate::daemon::listeners::Listeners;
 use crate::daemon::news::INBOX;
 use crate::daemon::notices::Notices;
 use crate::daemon::processes::Processes;
@@ -150,6 +151,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         capabilities: None,
         processes: Processes::new(link),
         inherited: Rc::new(spawn::inherited()),
+        listeners: Listeners::default(),
         faults: pump.faults(),
         pump,
         publisher,

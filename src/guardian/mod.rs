@@ -10,6 +10,7 @@ mod runs;
 mod trees;
 mod turn;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -124,6 +125,7 @@ fn work() -> Result<u8, GuardianError> {
         post: Post::new(ours),
         engine: Some(engine.pid),
         runs: Runs::default(),
+        held: BTreeMap::new(),
         epoll,
         spawning: 0,
         burst: 0,

@@ -1,17 +1,18 @@
 //! The guardian's loop: ends of children, messages of the engine, trees to be killed once more.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::guardian::launch;
+use crate::guardian::launch::{self, Descriptors};
 use crate::guardian::post::Post;
-use crate::guardian::protocol::{Capabilities, FromGuardian, ToGuardian, Token};
+use crate::guardian::protocol::{Capabilities, FromGuardian, SocketKey, ToGuardian, Token};
 use crate::guardian::runs::Runs;
 use crate::guardian::trees::Trees;
 use crate::model::names::Pid;
-use crate::model::service::End;
+use crate::model::service::{End, SpawnStage};
 use crate::os::reap::{self, Reaped};
 use crate::os::signals::Signals;
 use crate::os::spawn::{SpawnFailure, Spawner, Spawning};
@@ -47,6 +48,8 @@ pub(super) struct Guardian {
     pub(super) post: Post,
     pub(super) engine: Option<Pid>,
     pub(super) runs: Runs,
+    /// The listening sockets of services.
+    pub(super) held: BTreeMap<SocketKey, OwnedFd>,
     pub(super) epoll: Epoll,
     /// How many processes are on their way to their program.
     pub(super) spawning: usize,
@@ -242,8 +245,15 @@ impl Guardian {
 
     fn obey(&mut self, message: ToGuardian, fds: Vec<OwnedFd>) {
         match message {
-            ToGuardian::Spawn { token, label, spec, stdio } => {
-                let made = launch::run(&mut self.spawner, &self.trees, token, &label, spec, stdio, fds);
+            ToGuardian::Spawn { token, label, spec, stdio, sockets } => {
+                let held: Option<Vec<_>> = sockets.iter().map(|key| self.held.get(key).map(AsFd::as_fd)).collect();
+                let made = match &held {
+                    Some(sockets) => {
+                        let descriptors = Descriptors { stdio, passed: fds, sockets };
+                        launch::run(&mut self.spawner, &self.trees, token, &label, spec, descriptors)
+                    }
+                    None => Err(SpawnFailure { stage: SpawnStage::Files, errno: libc::EBADF }),
+                };
                 let failure = match made {
                     Ok(run) => {
                         // Should the kernel refuse to watch it, its end still tells what became of it.
@@ -258,6 +268,10 @@ impl Guardian {
                     Err(failure) => failure,
                 };
                 self.post.send(FromGuardian::Failed { token, stage: failure.stage, errno: failure.errno }, &[]);
+            }
+            ToGuardian::Hold { key } => self.held.extend(fds.into_iter().next().map(|socket| (key, socket))),
+            ToGuardian::Release { key } => {
+                self.held.remove(&key);
             }
             ToGuardian::Signal { token, signal, tree } => self.signal(token, signal, tree),
             ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),

@@ -7,6 +7,7 @@ pub mod environment;
 pub mod host;
 pub mod job;
 pub mod limits;
+pub mod listen;
 pub mod lock;
 pub mod memory;
 mod message;
