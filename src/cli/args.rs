@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, doctor, down, events, init, logs, man, probe, restart, run, scale, schema, signal,
-    start, status, stop, up, version, why,
+    check, completion, config, doctor, down, events, init, logs, man, probe, reload, restart, run, scale, schema,
+    signal, start, status, stop, up, version, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -23,6 +23,7 @@ Usage: everup [OPTIONS] VERB [ARGS]
   up [SVC…] [-d]           make reality match supervisor.yaml
   down                     stop everything, then the supervisor
   start, stop, restart     one service or several
+  reload SVC               swap to new code, the check first
   scale, signal            more or fewer copies; a signal to a service
   status [SVC] [-w]        who runs, and how (also: ps, ls)
   why SVC                  each restart: cause, evidence, last lines
@@ -43,7 +44,7 @@ SELECTORS
   web        the service, all its instances
   web/2      one instance
   'web*'     every service of that pattern
-  Without one, verbs that look mean all; start, stop, restart and signal want --all when there are several.
+  Without one, verbs that look mean all; start, stop, restart, reload and signal want --all when there are several.
 
 EXAMPLES
   everup run --health http://127.0.0.1:8888/health -- python app.py
@@ -154,6 +155,8 @@ pub(crate) enum Verb {
     Start(start::Start),
     /// Stop services; they stay stopped until someone starts them
     Stop(stop::Stop),
+    /// Swap services to new code the way `reload:` says
+    Reload(reload::Reload),
     /// Restart services, one instance at a time
     Restart(restart::Restart),
     /// Run more or fewer instances, until the next `up` or `down`
@@ -195,7 +198,7 @@ pub(crate) enum Verb {
 }
 
 /// Verbs of versions to come: asked for by name, they say so.
-pub(crate) const LATER: [&str; 7] = ["dev", "reload", "top", "history", "plot", "upgrade", "import"];
+pub(crate) const LATER: [&str; 6] = ["dev", "top", "history", "plot", "upgrade", "import"];
 
 /// How long to wait until what is promised holds.
 #[derive(Clone, Copy, Debug, Default, Args)]

@@ -3,6 +3,7 @@
 //! Files are read and the terminal is written on a thread of its own: a terminal that is held up (Ctrl-S, a slow pipe)
 //! holds up this thread, never supervision. What it is slow to show stays in the files.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
@@ -10,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::cli::command::up::LogFormat;
 use crate::cli::output::{Output, json, say};
-use crate::cli::show::event::{details, sentence};
+use crate::cli::show::event::{details, rejection, reload_words, sentence};
 use crate::cli::show::log::Prefix;
 use crate::handle::Handle;
 use crate::logs::read::{Follower, Query};
@@ -18,6 +19,7 @@ use crate::model::event::{EventRecord, EventWord};
 use crate::model::log::LogLine;
 use crate::model::names::ServiceName;
 use crate::model::plan::{Plan, ServicePlan};
+use crate::model::service::Cause;
 
 /// What the printer is told. The queue holds this many; beyond it events are dropped and counted, and news of
 /// grown files is not needed, for the printer looks at them anyway.
@@ -65,6 +67,7 @@ pub(crate) fn show(handle: Handle, services: Shown, format: LogFormat, out: Outp
         format,
         quiet: out.quiet,
         events: true,
+        reloading: BTreeSet::new(),
     };
     print(handle, printer)
 }
@@ -166,6 +169,8 @@ struct Printer {
     quiet: bool,
     /// Whether what happens is shown too.
     events: bool,
+    /// Services whose steps are told by the end of their reload.
+    reloading: BTreeSet<ServiceName>,
 }
 
 impl Printer {
@@ -232,17 +237,49 @@ impl Printer {
         if let Some(who) = &who {
             self.prefix.learn(who);
         }
-        if !self.events || (self.quiet && !is_trouble(event.event)) {
+        let step = self.follow_reload(event);
+        if !self.events || step || (self.quiet && !is_trouble(event.event)) {
             return;
         }
         let Some(words) = worth_showing(event) else { return };
         let text = match (self.format, who) {
+            (LogFormat::Text, None) if let Some(diagnostics) = rejection(event) => {
+                format!("{}\n{diagnostics}", self.remarks.remark("everup", "· the saved file is not applied"))
+            }
             (LogFormat::Json, _) => format!("everup: {}\n", sentence(event)),
             (LogFormat::Text, Some(who)) => format!("{}\n", self.remarks.remark(&who, &words)),
             (LogFormat::Text, None) => format!("{}\n", self.remarks.remark("everup", &words)),
         };
         say(&text);
     }
+}
+
+impl Printer {
+    /// Whether this is but a step of a reload, whose end tells what matters.
+    fn follow_reload(&mut self, event: &EventRecord) -> bool {
+        let Some(service) = &event.service else { return false };
+        match event.event {
+            EventWord::ReloadStarted => {
+                self.reloading.insert(service.clone());
+                false
+            }
+            EventWord::ReloadDone | EventWord::ReloadRolledBack => {
+                self.reloading.remove(service);
+                false
+            }
+            word => self.reloading.contains(service) && is_step(word, event.cause),
+        }
+    }
+}
+
+/// Whether a run that makes way for new code, or starts with it, does as it should.
+fn is_step(word: EventWord, cause: Option<Cause>) -> bool {
+    let swapped = word == EventWord::Ended && matches!(cause, Some(Cause::Watch | Cause::User));
+    swapped
+        || matches!(
+            word,
+            EventWord::Starting | EventWord::Started | EventWord::Ready | EventWord::Unready | EventWord::Stopping
+        )
 }
 
 /// Whether it is shown even with `-q`.
@@ -253,18 +290,18 @@ pub(crate) fn is_trouble(word: EventWord) -> bool {
             | EventWord::CrashLooping
             | EventWord::Unhealthy
             | EventWord::ConfigRejected
+            | EventWord::ReloadRolledBack
             | EventWord::LogLost
     )
 }
 
 /// What happened, in words for people; none for what says nothing to somebody who watches.
 fn worth_showing(event: &EventRecord) -> Option<String> {
+    if let Some(words) = reload_words(event) {
+        return Some(format!("· {words}"));
+    }
     let word = match event.event {
-        EventWord::Starting
-        | EventWord::Stopping
-        | EventWord::Healthy
-        | EventWord::ReloadStarted
-        | EventWord::Notified => return None,
+        EventWord::Starting | EventWord::Stopping | EventWord::Healthy | EventWord::Notified => return None,
         word => word.to_string().replace('_', " "),
     };
     let details = details(event);
@@ -274,8 +311,8 @@ fn worth_showing(event: &EventRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::show::event::tests::event;
-    use crate::model::service::Cause;
+    use crate::cli::output::{Paint, Surface};
+    use crate::cli::show::event::tests::{event, reload};
 
     #[test]
     fn what_happens_is_one_line_and_steps_in_between_are_none() {
@@ -292,6 +329,35 @@ mod tests {
             ),
         ] {
             assert_eq!(worth_showing(&event).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_reload_is_told_by_its_beginning_and_its_end() {
+        let plain = Surface { terminal: false, paint: Paint(false), width: None };
+        let mut printer = Printer {
+            follower: None,
+            prefix: Prefix::new(std::iter::empty(), true, &plain),
+            remarks: Prefix::new(std::iter::empty(), true, &plain),
+            format: LogFormat::Text,
+            quiet: false,
+            events: true,
+            reloading: BTreeSet::new(),
+        };
+        let ended = |cause| EventRecord { cause: Some(cause), ..event(EventWord::Ended) };
+        for (event, step) in [
+            (event(EventWord::Ready), false),
+            (reload(EventWord::ReloadStarted, "app.py changed"), false),
+            (ended(Cause::Watch), true),
+            (event(EventWord::Started), true),
+            (event(EventWord::Ready), true),
+            (ended(Cause::Exit), false),
+            (event(EventWord::Failed), false),
+            (reload(EventWord::ReloadDone, "app.py: ready after 212ms"), false),
+            (event(EventWord::Started), false),
+            (ended(Cause::Watch), false),
+        ] {
+            assert_eq!(printer.follow_reload(&event), step, "{event:?}");
         }
     }
 }

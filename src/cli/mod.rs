@@ -6,6 +6,8 @@ mod console;
 mod demo_app;
 mod detach;
 mod failure;
+#[expect(dead_code, reason = "`dev` is to call it")]
+mod keys;
 mod live;
 mod offline;
 mod output;
@@ -120,6 +122,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Start(args) => verbs::start::run(&args, context),
         Verb::Stop(args) => verbs::stop::run(&args, context),
         Verb::Restart(args) => verbs::restart::run(&args, context),
+        Verb::Reload(args) => verbs::reload::run(&args, context),
         Verb::Scale(args) => verbs::scale::run(&args, context),
         Verb::Signal(args) => verbs::signal::run(&args, context),
         Verb::Status(args) => verbs::status::run(&args, context),

@@ -1,25 +1,29 @@
-//! What `run` says while its program has the terminal: how it ended and what follows, one line each, not too many.
+//! What `run` and `dev` say while their one program has the terminal: how it ended and what follows, one line each, not
+//! too many.
 
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::cli::console::is_trouble;
 use crate::cli::output::{Output, say};
-use crate::cli::show::event::sentence;
+use crate::cli::show::event::{rejection, reload_words, sentence, tone};
 use crate::handle::Handle;
 use crate::model::event::{EventRecord, EventWord};
+use crate::model::service::Cause;
+use crate::model::status::Status;
 
 /// Remarks of `run` shown in any [`WINDOW_MS`]; further ones are counted.
 const REMARKS: u32 = 5;
 /// The span in which [`REMARKS`] are counted.
 const WINDOW_MS: u64 = 10_000;
 
-/// everup's short remarks while the program of `run` has the terminal to itself; `raw` where the terminal is in raw mode.
+/// everup's short remarks while one program has the terminal to itself; `raw` where the terminal is in raw mode.
 pub(crate) async fn remark(handle: Handle, raw: bool, out: Output) {
     let mut events = handle.events.subscribe();
     let mut progress = handle.log_progress.clone();
+    let snapshot = handle.snapshot.clone();
     drop(handle);
     let mut limit = Limit::default();
-    let mut ended: Option<String> = None;
+    let mut told = Told::default();
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
@@ -35,48 +39,126 @@ pub(crate) async fn remark(handle: Handle, raw: bool, out: Output) {
             Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
-        let Some(text) = wrapped(&event, &mut ended) else { continue };
-        if out.quiet && !is_trouble(event.event) {
+        let text = told.remark(&event, || runs(&snapshot.borrow(), &event));
+        let Some(text) = text.filter(|_| !out.quiet || is_trouble(event.event)) else { continue };
+        let text = out.talk_paint().text(tone(event.event), &text);
+        if answers_a_save(event.event) {
+            say_lines(&text, raw);
             continue;
         }
         match limit.allow(crate::os::clock::now().moment.0) {
-            Allowed::Yes(0) => say_line(&text, raw),
+            Allowed::Yes(0) => say_lines(&text, raw),
             Allowed::Yes(left_out) => {
-                say_line(&format!("everup: {left_out} remarks were left out; `everup events` has them"), raw);
-                say_line(&text, raw);
+                say_lines(&format!("everup: {left_out} remarks were left out; `everup events` has them"), raw);
+                say_lines(&text, raw);
             }
             Allowed::No => {}
         }
     }
 }
 
-fn say_line(text: &str, raw: bool) {
-    say(&if raw { format!("\r{text}\r\n") } else { format!("{text}\n") });
+fn say_lines(text: &str, raw: bool) {
+    say(&if raw { format!("\r{}\r\n", text.replace('\n', "\r\n")) } else { format!("{text}\n") });
 }
 
-/// The remark of `run` about an event. How a run ended is kept until it is known what follows from it.
-fn wrapped(event: &EventRecord, ended: &mut Option<String>) -> Option<String> {
-    let app = event.instance.clone().or_else(|| event.service.as_ref().map(ToString::to_string))?;
-    match event.event {
-        EventWord::Ended => {
-            *ended = Some(end(event));
-            None
+/// Whether it is what somebody who has just saved a file waits for: said however often they save.
+fn answers_a_save(word: EventWord) -> bool {
+    matches!(
+        word,
+        EventWord::ReloadStarted
+            | EventWord::ReloadDone
+            | EventWord::ReloadRolledBack
+            | EventWord::Failed
+            | EventWord::ConfigApplied
+            | EventWord::ConfigRejected
+    )
+}
+
+/// Whether anything of the event's service runs.
+fn runs(status: &Status, event: &EventRecord) -> bool {
+    let service = status.services.iter().find(|service| Some(&service.name) == event.service.as_ref());
+    service.is_some_and(|service| service.instances.iter().any(|instance| instance.pid.is_some()))
+}
+
+/// What was told, as far as it decides what is worth telling next.
+#[derive(Debug, Default)]
+struct Told {
+    /// How a run ended, kept until it is known what follows from it.
+    ended: Option<String>,
+    /// A reload is under way; whether the new code has been started.
+    reloading: Option<bool>,
+}
+
+impl Told {
+    /// The remark about an event.
+    fn remark(&mut self, event: &EventRecord, runs: impl FnOnce() -> bool) -> Option<String> {
+        if let Some(diagnostics) = rejection(event) {
+            return Some(format!("everup: the saved file is not applied\n{}", diagnostics.trim_end()));
         }
-        EventWord::Backoff => {
-            let how = ended.take().unwrap_or_else(|| end(event));
-            let when = match event.delay_ms {
-                None | Some(0) => "restarting".to_owned(),
-                Some(ms) => format!("restarting in {}", crate::cli::time::length(std::time::Duration::from_millis(ms))),
-            };
-            Some(format!("everup: {app} {how}, {when} (why: everup why {app})"))
+        let app = event.instance.clone().or_else(|| event.service.as_ref().map(ToString::to_string))?;
+        match event.event {
+            EventWord::ReloadStarted => {
+                self.reloading = Some(false);
+                reload_words(event).map(|words| format!("everup: {words}"))
+            }
+            EventWord::ReloadDone => {
+                (self.reloading, self.ended) = (None, None);
+                reload_words(event).map(|words| format!("everup: {app} {words}"))
+            }
+            EventWord::ReloadRolledBack => {
+                let message = event.message.as_deref().map(crate::cli::output::tame).unwrap_or_default();
+                match (self.reloading.take(), runs()) {
+                    (_, true) => Some(format!("everup: {message} (the running one stays)")),
+                    // How the new one ended, and that it waits for a save, is told of the instance.
+                    (Some(true), false) => None,
+                    (Some(false) | None, false) => Some(format!("everup: {message} (waits for your next save)")),
+                }
+            }
+            EventWord::Ended => {
+                // Whoever saved knows why the old one ended.
+                let swapped = self.reloading == Some(false) && matches!(event.cause, Some(Cause::Watch | Cause::User));
+                self.ended = (!swapped).then(|| end(event));
+                None
+            }
+            EventWord::Backoff => {
+                let how = self.ended.take().unwrap_or_else(|| end(event));
+                let when = match event.delay_ms {
+                    None | Some(0) => "restarting".to_owned(),
+                    Some(ms) => {
+                        format!("restarting in {}", crate::cli::time::length(std::time::Duration::from_millis(ms)))
+                    }
+                };
+                Some(format!("everup: {app} {how}, {when} (why: everup why {app})"))
+            }
+            EventWord::Starting => {
+                self.reloading = self.reloading.map(|_| true);
+                let how = self.ended.take()?;
+                Some(format!("everup: {app} {how}, restarting (why: everup why {app})"))
+            }
+            EventWord::Failed => {
+                self.ended = None;
+                Some(format!("everup: {}", sentence(event)))
+            }
+            EventWord::Unhealthy | EventWord::CrashLooping | EventWord::LogLost | EventWord::ConfigApplied => {
+                Some(format!("everup: {}", sentence(event)))
+            }
+            EventWord::Started
+            | EventWord::Ready
+            | EventWord::Unready
+            | EventWord::Healthy
+            | EventWord::ProbeFailed
+            | EventWord::Stopping
+            | EventWord::Completed
+            | EventWord::Recovered
+            | EventWord::Held
+            | EventWord::ReloadSwitched
+            | EventWord::ConfigRejected
+            | EventWord::Scaled
+            | EventWord::Adopted
+            | EventWord::EngineRestarted
+            | EventWord::Upgraded
+            | EventWord::Notified => None,
         }
-        EventWord::Starting => {
-            ended.take().map(|how| format!("everup: {app} {how}, restarting (why: everup why {app})"))
-        }
-        EventWord::Unhealthy | EventWord::Failed | EventWord::CrashLooping | EventWord::LogLost => {
-            Some(format!("everup: {}", sentence(event)))
-        }
-        _ => None,
     }
 }
 
@@ -131,28 +213,80 @@ impl Limit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::show::event::tests::event;
-    use crate::model::service::Cause;
+    use crate::cli::show::event::tests::{event, reload};
     use crate::model::signal::Signal;
 
     #[test]
     fn run_says_how_it_ended_and_what_follows_in_one_line() {
-        let mut kept = None;
         let ended = EventRecord { code: Some(3), cause: Some(Cause::Exit), ..event(EventWord::Ended) };
-        assert_eq!(wrapped(&ended, &mut kept), None);
         let backoff = EventRecord { delay_ms: Some(250), ..event(EventWord::Backoff) };
-        assert_eq!(
-            wrapped(&backoff, &mut kept).as_deref(),
-            Some("everup: web ended with exit code 3, restarting in 250ms (why: everup why web)")
-        );
-        assert_eq!(kept, None);
-        assert_eq!(wrapped(&event(EventWord::Starting), &mut kept), None);
         let killed = EventRecord { signal: Some(Signal::KILL), cause: Some(Cause::Probe), ..event(EventWord::Ended) };
-        assert_eq!(wrapped(&killed, &mut kept), None);
-        assert_eq!(
-            wrapped(&event(EventWord::Starting), &mut kept).as_deref(),
-            Some("everup: web ended (probe failed), restarting (why: everup why web)")
-        );
+        says(&[
+            (ended, true, None),
+            (backoff, false, Some("everup: web ended with exit code 3, restarting in 250ms (why: everup why web)")),
+            (event(EventWord::Starting), false, None),
+            (killed, true, None),
+            (
+                event(EventWord::Starting),
+                false,
+                Some("everup: web ended (probe failed), restarting (why: everup why web)"),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_save_is_answered_by_what_became_of_it() {
+        let started = || reload(EventWord::ReloadStarted, "app.py changed");
+        let old_ended = || EventRecord { cause: Some(Cause::Watch), ..event(EventWord::Ended) };
+        let new_ended = || EventRecord { cause: Some(Cause::Exit), code: Some(1), ..event(EventWord::Ended) };
+        let place = "app.py:3: NameError: name 'x' is not defined";
+        let waits = format!("{place} (waits for a change of its files)");
+        let failed = || EventRecord { code: Some(1), message: Some(waits.clone()), ..event(EventWord::Failed) };
+        let on = Some("everup: app.py changed → restarting");
+        let done = reload(EventWord::ReloadDone, "app.py: ready after 212ms");
+        says(&[
+            (started(), true, on),
+            (old_ended(), false, None),
+            (event(EventWord::Starting), false, None),
+            (done, true, Some("everup: web ready, 212ms after the save")),
+        ]);
+        let broken = || reload(EventWord::ReloadRolledBack, "app.py:3: SyntaxError: invalid syntax");
+        says(&[
+            (started(), true, on),
+            (broken(), true, Some("everup: app.py:3: SyntaxError: invalid syntax (the running one stays)")),
+            (started(), false, on),
+            (broken(), false, Some("everup: app.py:3: SyntaxError: invalid syntax (waits for your next save)")),
+        ]);
+        let told = format!("everup: web failed: exit code 1, {waits}");
+        says(&[
+            (started(), true, on),
+            (old_ended(), false, None),
+            (event(EventWord::Starting), false, None),
+            (new_ended(), false, None),
+            (reload(EventWord::ReloadRolledBack, place), false, None),
+            (failed(), false, Some(&told)),
+            (started(), false, on),
+            (event(EventWord::Starting), false, None),
+        ]);
+    }
+
+    #[test]
+    fn a_file_with_mistakes_is_told_of_with_all_of_them() {
+        let message = Some("error: no key `comand`\n  |\n3 | comand\n".to_owned());
+        let rejected = EventRecord { service: None, instance: None, message, ..event(EventWord::ConfigRejected) };
+        says(&[(
+            rejected,
+            true,
+            Some("everup: the saved file is not applied\nerror: no key `comand`\n  |\n3 | comand"),
+        )]);
+    }
+
+    /// What is said of these events, one after the other; with each whether anything of the service runs then.
+    fn says(story: &[(EventRecord, bool, Option<&str>)]) {
+        let mut told = Told::default();
+        for (event, runs, expected) in story {
+            assert_eq!(told.remark(event, || *runs).as_deref(), *expected, "{event:?}");
+        }
     }
 
     #[test]

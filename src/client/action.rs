@@ -26,6 +26,8 @@ pub enum Action {
         /// All instances at once.
         now: bool,
     },
+    /// Swap to new code the way `reload:` says.
+    Reload(String),
     /// Send a signal to its main process.
     Signal {
         /// Which.
@@ -64,6 +66,7 @@ impl Action {
             Self::Stop(selector) => (on(selector, "stop"), None),
             Self::Restart { selector, now: false } => (on(selector, "restart"), None),
             Self::Restart { selector, now: true } => (on(selector, "restart") + "?now=true", None),
+            Self::Reload(selector) => (on(selector, "reload"), None),
             Self::Signal { selector, signal } => (on(selector, "signal"), Some(json!({ "signal": signal }))),
             Self::Scale { service, instances } => (on(service, "scale"), Some(json!({ "instances": instances }))),
             Self::Up { config, start, dry_run } => {

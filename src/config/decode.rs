@@ -332,8 +332,18 @@ impl Decoder<'_> {
         if name == "PORT" {
             return "give the service a `port`, or write ${PORT:-8888}".to_owned();
         }
-        if name.starts_with("FD_") {
-            return "`listen` is not in this version yet".to_owned();
+        if let Some(socket) = name.strip_prefix("FD_") {
+            let sockets = || self.scope.sockets.iter().map(String::as_str);
+            if let Some(near) = suggest::nearest(socket, sockets()) {
+                return format!("did you mean `FD_{near}`?");
+            }
+            if self.scope.sockets.is_empty() {
+                return format!(
+                    "it is the descriptor of a socket that `listen` names: `listen: {{{socket}: 127.0.0.1:8888}}`"
+                );
+            }
+            let known: Vec<String> = sockets().map(|name| format!("FD_{name}")).collect();
+            return format!("`listen` gives {}", known.join(", "));
         }
         let names = self.scope.names();
         match suggest::nearest(name, names.iter().map(String::as_str)) {

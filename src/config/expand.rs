@@ -1,6 +1,6 @@
 //! Fills `$VAR`, `${VAR}`, `${VAR:-default}` and `$$` into texts.
 //!
-//! Looked up in this order: PORT, INDEX, EVERUP; the service's `env`; its `env_file`; everup's environment. What
+//! Looked up in this order: PORT, INDEX, FD_name, EVERUP; the service's `env`; its `env_file`; everup's environment. What
 //! differs between instances stays open as a [`Part`].
 
 use std::cell::{Cell, RefCell};
@@ -13,6 +13,8 @@ use crate::model::template::Part;
 const MAX_TEXT: usize = 128 << 10;
 /// How much one file may expand to in all, in bytes.
 const MAX_ALL: usize = 16 << 20;
+/// The descriptor of a service's first held socket (sd_listen_fds(3)).
+const FIRST_FD: u32 = 3;
 /// How deep variables and defaults may refer to each other.
 const MAX_DEPTH: usize = 32;
 
@@ -59,6 +61,10 @@ pub(super) struct Scope<'a> {
     pub(super) has_port: bool,
     /// Whether `${INDEX}` is filled in per instance.
     pub(super) has_index: bool,
+    /// The names of the service's held sockets, for `${FD_name}`; the first is descriptor 3.
+    pub(super) sockets: Vec<String>,
+    /// Whether any `${FD_name}` was filled in so far.
+    pub(super) used_fd: Cell<bool>,
     /// The service's `env`, from its texts to their values.
     pub(super) env: RefCell<BTreeMap<String, EnvValue>>,
     /// The service's `env_file`.
@@ -103,6 +109,7 @@ impl Scope<'_> {
     /// Every name that has a value here, for suggestions.
     pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = ["PORT", "INDEX", "EVERUP"].map(str::to_owned).to_vec();
+        names.extend(self.sockets.iter().map(|name| format!("FD_{name}")));
         names.extend(self.env.borrow().keys().cloned());
         names.extend(self.env_file.keys().cloned());
         names.extend(self.environment.keys().cloned());
@@ -167,6 +174,10 @@ impl Scope<'_> {
             "EVERUP" => return Ok(Some(vec![Part::Text(self.everup.to_owned())])),
             _ => {}
         }
+        if let Some(fd) = self.fd(name) {
+            self.used_fd.set(true);
+            return Ok(Some(vec![fd]));
+        }
         if own != Some(name)
             && let Some(result) = self.resolve_env(name, depth + 1)
         {
@@ -182,6 +193,14 @@ impl Scope<'_> {
             let hidden = is_secret_name(name) || is_secret_value(value);
             vec![if hidden { Part::Hidden(value.clone()) } else { Part::Text(value.clone()) }]
         }))
+    }
+
+    /// The descriptor that `FD_name` stands for.
+    fn fd(&self, name: &str) -> Option<Part> {
+        let name = name.strip_prefix("FD_")?;
+        let position = self.sockets.iter().position(|socket| socket == name)?;
+        let number = u32::try_from(position).ok()?.checked_add(FIRST_FD)?;
+        Some(Part::Fd { name: name.to_owned(), number })
     }
 
     fn resolve_env(&self, name: &str, depth: usize) -> Option<Result<Vec<Part>, Trouble>> {
@@ -283,7 +302,7 @@ impl Parts {
                     self.grow(text.len())?;
                     self.list.push(part.clone());
                 }
-                Part::Port | Part::Index => {
+                Part::Port | Part::Index | Part::Fd { .. } => {
                     self.grow(5)?;
                     self.list.push(part.clone());
                 }
@@ -306,7 +325,7 @@ impl Parts {
             .into_iter()
             .map(|part| match part {
                 Part::Text(text) | Part::Hidden(text) => Part::Hidden(text),
-                Part::Port | Part::Index => part,
+                Part::Port | Part::Index | Part::Fd { .. } => part,
             })
             .collect()
     }
@@ -325,6 +344,7 @@ pub(super) fn closed(parts: &[Part]) -> Result<(String, bool), Trouble> {
             }
             Part::Port => return Err(Trouble::Open { name: "PORT" }),
             Part::Index => return Err(Trouble::Open { name: "INDEX" }),
+            Part::Fd { number, .. } => text.push_str(&number.to_string()),
         }
     }
     Ok((text, secret))
@@ -343,6 +363,8 @@ mod tests {
             everup: "/bin/everup",
             has_port: true,
             has_index: true,
+            sockets: vec!["http".to_owned(), "ADMIN_2".to_owned()],
+            used_fd: Cell::default(),
             env: RefCell::new(env.iter().map(|(k, v)| ((*k).to_owned(), EnvValue::Text((*v).to_owned()))).collect()),
             env_file: [("FROM_FILE".to_owned(), "f1le".to_owned())].into(),
             environment: &environment,
@@ -366,6 +388,8 @@ mod tests {
             ("$5 $( ^ok$|x", "$5 $( ^ok$|x"),
             ("${PORT}:${INDEX}", "${PORT}:${INDEX}"),
             ("${EVERUP}", "/bin/everup"),
+            ("fd://${FD_http},$FD_ADMIN_2", "fd://${FD_http},${FD_ADMIN_2}"),
+            ("${FD_nope:-none}", "none"),
             ("$API_KEY-$FROM_FILE", "<hidden>-<hidden>"),
             ("\u{e4}$HOME\u{e4}", "\u{e4}/home/me\u{e4}"),
         ] {

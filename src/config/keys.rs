@@ -4,6 +4,7 @@ use crate::config::shape::Shape;
 use crate::config::words::words_of;
 use crate::model::plan::{Kind, LimitThen, Policy, RuleThen, Until};
 use crate::model::service::Cause;
+use crate::model::watch::WatchWhen;
 
 /// A map with fixed keys.
 #[derive(Debug)]
@@ -48,10 +49,10 @@ const fn later(name: &'static str) -> Key {
 }
 
 /// Every section, the outermost first.
-pub(super) fn sections() -> [&'static Section; 15] {
+pub(super) fn sections() -> [&'static Section; 17] {
     [
         &ROOT, &SERVICE, &CONTROL, &WEB, &NEED, &LIMITS, &RESTART, &LIMIT, &RULE, &PROBE, &KINDS, &HTTP, &STOP, &HOOKS,
-        &LOGS,
+        &WATCH, &RELOAD, &LOGS,
     ]
 }
 
@@ -59,6 +60,8 @@ const DURATION: Shape = Shape::Duration { zero: true };
 const SPAN: Shape = Shape::Duration { zero: false };
 const TEXTS: Shape = Shape::List(&Shape::Text);
 const CODE: Shape = Shape::Range { min: 0, max: 255 };
+const GLOBS: Shape = Shape::Any(&[Shape::Glob, Shape::List(&Shape::Glob)]);
+const PATHS: Shape = Shape::Any(&[Shape::Path, Shape::List(&Shape::Path)]);
 const STATUS: Shape = Shape::Range { min: 100, max: 999 };
 
 /// The file.
@@ -76,7 +79,12 @@ pub(super) static ROOT: Section = Section {
         ),
         key("exit_with", Shape::Name, "", "The service whose end ends everup, with its exit code."),
         later("on_supervisor_death"),
-        later("watch"),
+        key(
+            "watch",
+            Shape::Words(words_of::<WatchWhen>),
+            "dev",
+            "Whether `watch` of services acts under `up` too, there with a quiet window of at least 2s, or only in `dev`.",
+        ),
         later("notify"),
         key(
             "defaults",
@@ -194,9 +202,24 @@ pub(super) static SERVICE: Section = Section {
             "Commands around its life; the cause is in EVERUP_CAUSE, after an end also EVERUP_EXIT_CODE or EVERUP_SIGNAL.",
         ),
         key("watchdog", SPAN, "", "WATCHDOG=1 must come on NOTIFY_SOCKET at least this often, or it is restarted."),
-        later("watch"),
-        later("reload"),
-        later("listen"),
+        key(
+            "watch",
+            Shape::Any(&[Shape::Only(false), Shape::Path, Shape::List(&Shape::Path), Shape::Section(&WATCH)]),
+            "",
+            "The files it is made of: a change of their content swaps it for the new code. Without it `dev` watches by the language it finds; `false` or `none`: nothing.",
+        ),
+        key(
+            "reload",
+            Shape::Any(&[Shape::Reload, Shape::Section(&RELOAD)]),
+            "restart",
+            "How it is swapped for new code: restarted, or told by a signal such as `signal HUP` to read it anew.",
+        ),
+        key(
+            "listen",
+            Shape::Map(&Shape::Listen),
+            "{}",
+            "Sockets that everup opens, holds across restarts and passes on as descriptors 3, 4, …, by name: HOST:PORT, [v6]:PORT or unix:PATH. ${FD_name} is the descriptor; LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES tell of them where no ${FD_name} is used. Every interface is 0.0.0.0:PORT or [::]:PORT.",
+        ),
         key(
             "logs",
             Shape::Any(&[Shape::Text, Shape::Section(&LOGS)]),
@@ -366,6 +389,59 @@ pub(super) static HOOKS: Section = Section {
         key("before_start", Shape::Command, "", "Before each start; its failure fails the start."),
         key("after_ready", Shape::Command, "", "Once it is ready."),
         key("after_end", Shape::Command, "", "Once its processes are gone; the next start waits for it."),
+    ],
+};
+
+/// The long form of `watch`.
+pub(super) static WATCH: Section = Section {
+    name: "watch",
+    title: "under `watch`",
+    doc: "Which files a service is made of, and what its new code must pass.",
+    keys: &[
+        key("paths", PATHS, ".", "Folders and files, relative to `cwd`."),
+        key(
+            "include",
+            GLOBS,
+            "[]",
+            "gitignore-style globs: without a slash at any depth, with one from the watched path. Where there are any only what matches one counts, also when it is ignored otherwise.",
+        ),
+        key(
+            "ignore",
+            GLOBS,
+            "[]",
+            "gitignore-style globs of what does not count, beside .git, node_modules and the like.",
+        ),
+        key("gitignore", Shape::Flag, "true", "Whether what .gitignore and .ignore name does not count."),
+        key(
+            "debounce",
+            DURATION,
+            "20ms",
+            "How long nothing must change until a change counts; under `up` at least 2s.",
+        ),
+        key(
+            "check",
+            Shape::Any(&[Shape::Only(false), Shape::Command]),
+            "",
+            "A command that the new code must pass while the old one serves. {changed} stands for the changed files, {changed:*.py,*.pyi} for those that match; with {file} or {file:*.js} it runs once for each. Without it `dev` takes that of the language; `false` or `none`: no check.",
+        ),
+        key(
+            "poll",
+            Shape::Flag,
+            "false",
+            "Whether files are looked at every second instead of being told by the kernel.",
+        ),
+    ],
+};
+
+/// The long form of `reload`.
+pub(super) static RELOAD: Section = Section {
+    name: "reload",
+    title: "under `reload`",
+    doc: "How running code is swapped for new code.",
+    keys: &[
+        key("how", Shape::Reload, "restart", "By a restart, or by a signal such as `signal HUP`."),
+        later("drain"),
+        later("soak"),
     ],
 };
 

@@ -5,6 +5,7 @@
 
 mod compose;
 mod decode;
+pub mod develop;
 pub mod diagnose;
 mod document;
 mod dotenv;
@@ -79,12 +80,20 @@ pub fn parse(text: &str, path: &Path, root: &Path, around: &Surroundings) -> Res
     plan.ok_or(diagnostics)
 }
 
-/// A plan for one program that no file describes.
+/// A plan for one program that no file describes, for `everup run`.
 ///
 /// # Errors
 /// What is wrong with the options, drawn as if they were a file.
 pub fn wrap(options: &RunOptions, around: &Surroundings) -> Result<Plan, Diagnostics> {
     wrap::wrap(options, around)
+}
+
+/// A plan for one program that no file describes, for `everup dev`; [`develop::develop`] makes the rest of it.
+///
+/// # Errors
+/// What is wrong with the options, drawn as if they were a file.
+pub fn wrap_dev(options: &RunOptions, around: &Surroundings) -> Result<Plan, Diagnostics> {
+    wrap::wrap_dev(options, around)
 }
 
 /// The resolved file as YAML, or one of its services (empty: there is none of that name): defaults filled in, paths

@@ -42,9 +42,10 @@ fn of_section(section: &Section) -> Value {
 /// The forms a shape takes in JSON, one of which must fit.
 fn of_shape(shape: &Shape) -> Vec<Value> {
     match shape {
-        Shape::Text | Shape::Regex | Shape::Path | Shape::Address => {
+        Shape::Text | Shape::Regex | Shape::Path | Shape::Address | Shape::Listen | Shape::Glob => {
             vec![json!({"type": ["string", "number", "boolean"]})]
         }
+        Shape::Reload => vec![json!({"const": "restart"}), json!({"type": "string", "pattern": "^signal |\\$"})],
         Shape::Name => vec![json!({"type": ["string", "number"]})],
         Shape::Flag => vec![json!({"type": "boolean"}), variable()],
         Shape::Only(flag) => vec![json!({"const": flag})],

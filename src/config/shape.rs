@@ -51,6 +51,12 @@ pub(super) enum Shape {
     Path,
     /// `HOST:PORT`.
     Address,
+    /// `HOST:PORT`, `[v6]:PORT` or `unix:PATH`.
+    Listen,
+    /// `restart` or `signal NAME`.
+    Reload,
+    /// A gitignore-style glob.
+    Glob,
     /// An `http://` or `https://` URL.
     Url,
     /// Program and arguments: a text that is split into words, or a list.
@@ -96,6 +102,9 @@ impl Shape {
             Self::Regex => "a regular expression".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Address => "HOST:PORT".to_owned(),
+            Self::Listen => "HOST:PORT, [v6]:PORT or unix:PATH".to_owned(),
+            Self::Reload => "restart, or a signal such as `signal HUP`".to_owned(),
+            Self::Glob => "a glob such as *.py".to_owned(),
             Self::Url => "an http:// or https:// URL".to_owned(),
             Self::Command => "a command: a text, or a list of texts".to_owned(),
             Self::Range { min, max } => {

@@ -8,11 +8,12 @@ use crate::config::words::word;
 use crate::config::write::{Out, write};
 use crate::model::names::ServiceName;
 use crate::model::plan::{
-    CodeRange, HealthPlan, LogsPlan, LogsTo, Need, Plan, RestartPlan, Rule, ServicePlan, StopPlan,
+    CodeRange, HealthPlan, LogsPlan, LogsTo, Need, Plan, ReloadPlan, RestartPlan, Rule, ServicePlan, StopPlan,
 };
 use crate::model::probe::{HttpProbe, ProbeAddress, ProbeKind, ProbePlan};
 use crate::model::template::{Part, Template};
 use crate::model::units::{format_duration, format_size};
+use crate::model::watch::{CheckWord, DevDefaults, WatchPlan};
 
 /// The whole file, or one of its services; empty when there is no such service.
 pub(super) fn show(plan: &Plan, only: Option<&ServiceName>) -> String {
@@ -28,6 +29,7 @@ fn project(plan: &Plan) -> Out {
         ("name", Out::Text(plan.project.clone())),
         ("state_dir", path(&plan.state_dir)),
         ("exit_with", Out::text_or_null(plan.exit_with.as_ref())),
+        ("watch", Out::bare(word(plan.watch))),
         (
             "control",
             map([
@@ -59,6 +61,8 @@ fn of_service(service: &ServicePlan) -> Out {
         None => null(),
     };
     let env = service.env.iter().map(|(name, value)| (name.clone(), whole(value))).collect();
+    let listen = service.listen.iter();
+    let listen = listen.map(|socket| (socket.name.clone(), Out::Text(literal(&socket.address.to_string())))).collect();
     let needs = service.needs.iter().map(|(name, need)| (name.to_string(), of_need(*need))).collect();
     map([
         ("command", command(&service.command)),
@@ -93,6 +97,9 @@ fn of_service(service: &ServicePlan) -> Out {
             ]),
         ),
         ("watchdog", service.watchdog.map_or_else(null, duration)),
+        ("watch", of_watch(service)),
+        ("reload", of_reload(service.reload)),
+        ("listen", Out::Map(listen)),
         ("logs", of_logs(&service.logs)),
     ])
 }
@@ -196,6 +203,50 @@ fn of_stop(stop: &StopPlan) -> Out {
     ])
 }
 
+fn of_watch(service: &ServicePlan) -> Out {
+    let Some(watch) = &service.watch else {
+        return match service.dev_defaults {
+            DevDefaults::Whole | DevDefaults::Check => null(),
+            DevDefaults::Nothing => Out::bare(false),
+        };
+    };
+    map([
+        ("paths", Out::List(watch.paths.iter().map(|one| path(one)).collect())),
+        ("include", texts(&watch.include)),
+        ("ignore", texts(&watch.ignore)),
+        ("gitignore", Out::bare(watch.gitignore)),
+        ("debounce", duration(watch.debounce)),
+        ("check", of_check(watch, service.dev_defaults)),
+        ("poll", Out::bare(watch.poll)),
+    ])
+}
+
+fn of_check(watch: &WatchPlan, dev: DevDefaults) -> Out {
+    if watch.check.is_empty() {
+        return match dev {
+            DevDefaults::Whole | DevDefaults::Check => null(),
+            DevDefaults::Nothing => Out::bare(false),
+        };
+    }
+    let slot = |kind: &str, globs: &[String]| {
+        let globs = if globs.is_empty() { String::new() } else { format!(":{}", globs.join(",")) };
+        Out::Text(literal(&format!("{{{kind}{globs}}}")))
+    };
+    let words = watch.check.iter().map(|word| match word {
+        CheckWord::Text(text) => template(text),
+        CheckWord::Changed(globs) => slot("changed", globs),
+        CheckWord::File(globs) => slot("file", globs),
+    });
+    Out::List(words.collect())
+}
+
+fn of_reload(reload: ReloadPlan) -> Out {
+    match reload {
+        ReloadPlan::Restart => Out::bare("restart"),
+        ReloadPlan::Signal(signal) => Out::bare(format!("signal {signal}")),
+    }
+}
+
 fn of_logs(logs: &LogsPlan) -> Out {
     let (file, merge) = match &logs.to {
         LogsTo::None => return Out::bare("none"),
@@ -246,7 +297,7 @@ fn template(template: &Template) -> Out {
     }
     let escaped = |part: &Part| match part {
         Part::Text(text) => Part::Text(literal(text)),
-        Part::Hidden(_) | Part::Port | Part::Index => part.clone(),
+        Part::Hidden(_) | Part::Port | Part::Index | Part::Fd { .. } => part.clone(),
     };
     Out::Text(Template::new(template.parts().iter().map(escaped).collect()).to_string())
 }

@@ -2,6 +2,7 @@
 
 use crate::model::plan::{Kind, LimitThen, Policy, RuleThen, Until};
 use crate::model::service::Cause;
+use crate::model::watch::WatchWhen;
 
 /// A closed choice that the file spells as one word.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -81,6 +82,18 @@ impl Word for Until {
             "service_started" => Some("started"),
             "service_healthy" | "healthy" | "process_healthy" => Some("ready"),
             "service_completed_successfully" | "process_completed_successfully" | "done" => Some("completed"),
+            _ => None,
+        }
+    }
+}
+
+impl Word for WatchWhen {
+    const WORDS: &'static [(&'static str, Self)] = &[("dev", Self::Dev), ("always", Self::Always)];
+
+    fn foreign(word: &str) -> Option<&'static str> {
+        match word {
+            "yes" | "true" | "on" | "up" => Some("always"),
+            "no" | "false" | "off" | "never" => Some("dev"),
             _ => None,
         }
     }

@@ -1,17 +1,19 @@
-//! A plan for one program that no file describes: `everup run`.
+//! A plan for one program that no file describes: `everup run` and `everup dev -- CMD`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Surroundings;
+use crate::config::decode::join;
 use crate::config::diagnose::{Diagnostics, Faults};
 use crate::config::document::{Entry, Node, Place, Scalar, Value};
-use crate::config::resolve;
+use crate::config::{develop, resolve};
 use crate::model::names::ServiceName;
 use crate::model::plan::{LimitThen, Plan, Policy, Rule, RuleThen};
 use crate::model::service::Cause;
+use crate::model::watch::DevDefaults;
 
-/// What `everup run` was asked for.
+/// What `everup run` or `everup dev` was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Program and arguments, taken as they are; never empty.
@@ -30,13 +32,37 @@ pub struct RunOptions {
     pub port: Option<String>,
     /// `--stop`: a signal.
     pub stop: Option<String>,
+    /// `--watch`: files and folders, relative to `folder`; which of their files count, and their check, is the
+    /// language's.
+    pub watch: Vec<PathBuf>,
 }
 
-/// A plan for one program: restarted after failures until there are too many, then everup ends with its code.
+/// For `run`: restarted after failures until there are too many, then everup ends with its code.
 ///
 /// # Errors
 /// What is wrong with the options, drawn as if they were a file.
 pub(super) fn wrap(options: &RunOptions, around: &Surroundings) -> Result<Plan, Diagnostics> {
+    let mut plan = plan(options, "everup run", around)?;
+    plan.exit_with = plan.services.first().map(|service| service.name.clone());
+    for service in &mut plan.services {
+        let service = Arc::make_mut(service);
+        service.restart.limit.then = LimitThen::Exit;
+        // What cannot be executed ends `run` with the shell's own code (126, 127) instead of being tried again.
+        let ends = Rule { codes: vec![], signals: vec![], causes: vec![Cause::SpawnError], then: RuleThen::Exit };
+        service.restart.rules.push(ends);
+    }
+    Ok(plan)
+}
+
+/// For `dev`: everup stays when the program has ended, for the next change of its files.
+///
+/// # Errors
+/// What is wrong with the options, drawn as if they were a file.
+pub(super) fn wrap_dev(options: &RunOptions, around: &Surroundings) -> Result<Plan, Diagnostics> {
+    plan(options, "everup dev", around)
+}
+
+fn plan(options: &RunOptions, shown: &str, around: &Surroundings) -> Result<Plan, Diagnostics> {
     let mut text = Sheet::default();
     let mut faults = Faults::default();
     let name = service_name(options, &mut text, &mut faults);
@@ -55,22 +81,23 @@ pub(super) fn wrap(options: &RunOptions, around: &Surroundings) -> Result<Plan, 
     let mut plan = resolve::project(&tree, &text.0, None, &options.folder, around, &mut faults);
     faults.finish();
     let Some(name) = name.filter(|_| !faults.has_errors()) else {
-        return Err(Diagnostics::new(Path::new("everup run"), &text.0, None, faults));
+        return Err(Diagnostics::new(Path::new(shown), &text.0, None, faults));
     };
     plan.project = name.to_string();
     plan.state_dir = resolve::default_state_dir(plan.project.as_str(), &options.folder, around);
     if plan.state_dir == options.folder.join(".everup") {
         plan.state_dir.push(&plan.project);
     }
-    plan.exit_with = Some(name);
     for service in &mut plan.services {
         let service = Arc::make_mut(service);
-        service.restart.limit.then = LimitThen::Exit;
-        // What cannot be executed ends `run` with the shell's own code (126, 127) instead of being tried again.
-        let ends = Rule { codes: vec![], signals: vec![], causes: vec![Cause::SpawnError], then: RuleThen::Exit };
-        service.restart.rules.push(ends);
         if options.restart.is_none() {
             service.restart.policy = Policy::OnFailure;
+        }
+        if !options.watch.is_empty() {
+            let paths: Vec<PathBuf> =
+                options.watch.iter().map(|path| join(&options.folder, &path.to_string_lossy())).collect();
+            service.watch = Some(develop::paths_of_language(service, &options.folder, &paths, around));
+            service.dev_defaults = DevDefaults::Nothing;
         }
     }
     Ok(plan)

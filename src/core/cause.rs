@@ -69,7 +69,10 @@ fn unasked(end: &End, traces: &Traces) -> Explained {
         End::Signal { .. } => {
             explained(Cause::Signal, Certainty::Certain, vec![describe(end), "everup did not send it".to_owned()])
         }
-        End::NotSpawned { .. } => explained(Cause::SpawnError, Certainty::Certain, vec![describe(end)]),
+        End::NotSpawned { .. } => {
+            let evidence = traces.obstacle.iter().cloned().chain([describe(end)]).collect();
+            explained(Cause::SpawnError, Certainty::Certain, evidence)
+        }
         End::Unknown => explained(Cause::SupervisorLost, Certainty::Guess, vec![describe(end)]),
     }
 }
@@ -117,6 +120,14 @@ mod tests {
     }
 
     #[test]
+    fn what_stood_in_the_way_comes_before_the_error_number() {
+        let end = End::NotSpawned { stage: SpawnStage::Files, errno: 98 };
+        let traces = Traces { obstacle: Some("cannot listen on 127.0.0.1:80".to_owned()), ..Traces::default() };
+        let evidence = explain(&end, &traces, None).evidence;
+        assert_eq!(evidence, ["cannot listen on 127.0.0.1:80".to_owned(), describe(&end)]);
+    }
+
+    #[test]
     fn a_number_alone_is_no_proof() {
         let proof = OomTrace::Proven("kernel: Out of memory: Killed process 42 (python)".into());
         let cases = [
@@ -136,7 +147,7 @@ mod tests {
             (End::Unknown, OomTrace::Unknown, Cause::SupervisorLost, Certainty::Guess),
         ];
         for (end, oom, cause, certainty) in cases {
-            let explained = explain(&end, &Traces { tree_empty: true, oom: oom.clone() }, None);
+            let explained = explain(&end, &Traces { oom: oom.clone(), ..Traces::default() }, None);
             assert_eq!((explained.cause, explained.certainty), (cause, certainty), "{end:?} {oom:?}");
             assert!(!explained.evidence.is_empty());
         }

@@ -142,6 +142,8 @@ pub struct Traces {
     pub tree_empty: bool,
     /// What the kernel says about memory.
     pub oom: OomTrace,
+    /// Of a process that never came to be: what stood in its way, for people, where more is known than an error number.
+    pub obstacle: Option<String>,
 }
 
 /// What the kernel says about an out-of-memory kill; asked only when SIGKILL ended a run.

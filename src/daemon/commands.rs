@@ -60,7 +60,7 @@ impl RunCommand for Runner {
             let (sender, mut news) = mpsc::channel(4);
             let label = format!("{}-{}-command", self.told.instance.file_stem(), self.told.run);
             let stdio = [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Same];
-            let token = self.processes.spawn(Owner::Command(sender), label, spec, stdio, &[]);
+            let token = self.processes.spawn(Owner::Command(sender), label, spec, stdio, &[], vec![]);
             let mut leash = Leash { processes: self.processes.clone(), token, gone: false };
             let mut output = vec![];
             let end = tokio::time::timeout(limit, follow(&mut news, &mut output)).await;

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::core::event::{Event, OomTrace, RequestId, Traces};
 use crate::core::supervisor::Supervisor;
+use crate::daemon::listeners::Listeners;
 use crate::daemon::news::News;
 use crate::daemon::notices::Notices;
 use crate::daemon::processes::{CommandNews, Owner, Processes};
@@ -55,6 +56,7 @@ pub(super) struct Engine {
     pub(super) capabilities: Option<Capabilities>,
     pub(super) processes: Processes,
     pub(super) inherited: Rc<Inherited>,
+    pub(super) listeners: Listeners,
     pub(super) pump: Pump,
     pub(super) faults: mpsc::Receiver<LogFault>,
     pub(super) publisher: Publisher,
@@ -212,7 +214,7 @@ impl Engine {
             },
             FromGuardian::Ended { token, end, tree_empty, .. } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
-                    if let Some(terminal) = &mut self.terminal {
+                    if let Some(terminal) = self.terminal.as_mut().filter(|t| t.serves(&running.instance)) {
                         terminal.settle();
                     }
                     let oom = match (&end, running.pid) {
@@ -222,7 +224,7 @@ impl Engine {
                     if tree_empty {
                         self.over(token);
                     }
-                    let traces = Traces { tree_empty, oom };
+                    let traces = Traces { tree_empty, oom, obstacle: None };
                     Some(Event::Ended { instance: running.instance, run: running.run, end, traces })
                 }
                 Owner::Command(teller) => tell(&teller, CommandNews::Ended(end, tree_empty)),
@@ -257,7 +259,7 @@ impl Engine {
 
     fn attach(&mut self, instance: &InstanceId, run: Run, fds: Vec<std::os::fd::OwnedFd>) {
         let Some(plan) = self.core.plan_of(&instance.service).cloned() else { return };
-        let (stdout, stderr) = match &mut self.terminal {
+        let (stdout, stderr) = match self.terminal.as_mut().filter(|terminal| terminal.serves(instance)) {
             Some(terminal) => terminal.streams(fds, self.inbox.clone()),
             None => {
                 let mut fds = fds.into_iter();
@@ -280,6 +282,10 @@ impl Engine {
                 None
             }
             News::Interrupted => Some(self.interrupted(true)),
+            News::Halted => {
+                self.suspend(true);
+                None
+            }
             News::ReaderGone => Some(self.reader_gone()),
         }
     }

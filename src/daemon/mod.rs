@@ -4,6 +4,7 @@ mod asking;
 mod commands;
 mod engine;
 mod journal;
+mod listeners;
 mod news;
 mod notices;
 mod perform;
@@ -15,6 +16,7 @@ mod signals;
 mod spawn;
 mod startup;
 mod state;
+mod suspend;
 mod terminal;
 mod usage;
 

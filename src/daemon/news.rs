@@ -27,4 +27,6 @@ pub(super) enum News {
     ReaderGone,
     /// A person typed Ctrl-C in `run`; the terminal has told the program.
     Interrupted,
+    /// A person typed Ctrl-Z; the program with the terminal is stopped.
+    Halted,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::action::{Action, Scope};
 use crate::core::event::{Event, Hook, Traces};
+use crate::daemon::Mode;
 use crate::daemon::commands::Runner;
 use crate::daemon::engine::Engine;
 use crate::daemon::news::News;
@@ -14,7 +15,8 @@ use crate::guardian::protocol::StdioSpec;
 use crate::model::event::Fact;
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{LogsTo, ServicePlan};
-use crate::model::service::End;
+use crate::model::service::{End, SpawnStage};
+use crate::os::spawn::SpawnFailure;
 use crate::probe::command::RunCommand;
 
 /// How long the last lines of a run are waited for before its end is written down without them.
@@ -38,10 +40,8 @@ impl Engine {
                 Action::RunHook { instance, run, hook, plan, cause, end } => {
                     self.run_hook(instance, run, &plan, Occasion { hook, cause, end });
                 }
-                Action::Check { .. }
-                | Action::DropCheck { .. }
-                | Action::Disregard { .. }
-                | Action::CloseSockets { .. } => {}
+                Action::CloseSockets { service } => self.listeners.close(&service, &self.processes),
+                Action::Check { .. } | Action::DropCheck { .. } | Action::Disregard { .. } => {}
                 Action::Record(fact) => self.record(fact),
                 Action::Answer { id, result } => {
                     self.publish();
@@ -60,28 +60,29 @@ impl Engine {
         let told = self.told(instance, run, plan, None);
         let spec = match spawn::program(plan, &self.inherited, &told) {
             Ok(spec) => spec,
-            Err(failure) => {
-                let end = End::NotSpawned { stage: failure.stage, errno: failure.errno };
-                let traces = Traces { tree_empty: true, ..Traces::default() };
-                return Some(Event::Ended { instance: instance.clone(), run, end, traces });
+            Err(SpawnFailure { stage, errno }) => return Some(not_spawned(instance, run, stage, errno, None)),
+        };
+        let sockets = match self.listeners.ensure(plan, &self.processes) {
+            Ok(keys) => keys,
+            Err(error) => {
+                let obstacle = Some(error.to_string());
+                return Some(not_spawned(instance, run, SpawnStage::Files, error.errno(), obstacle));
             }
         };
         let owner = Owner::Run(Running { instance: instance.clone(), run, pid: None, cgroup: None });
         let label = format!("{}-{run}", instance.file_stem());
-        if let Some(terminal) = &mut self.terminal {
+        if let Some(terminal) = self.terminal.as_mut().filter(|terminal| terminal.serves(instance)) {
             return match terminal.prepare(plan) {
                 Ok(prepared) => {
                     let mut spec = spec;
                     spec.session = prepared.session;
                     let fds: Vec<_> = prepared.fds.iter().map(std::os::fd::AsFd::as_fd).collect();
-                    self.processes.spawn(owner, label, spec, prepared.stdio, &fds);
+                    self.processes.spawn(owner, label, spec, prepared.stdio, &fds, sockets);
                     None
                 }
                 Err(error) => {
                     let errno = error.raw_os_error().unwrap_or_default();
-                    let end = End::NotSpawned { stage: crate::model::service::SpawnStage::Files, errno };
-                    let traces = Traces { tree_empty: true, ..Traces::default() };
-                    Some(Event::Ended { instance: instance.clone(), run, end, traces })
+                    Some(not_spawned(instance, run, SpawnStage::Files, errno, None))
                 }
             };
         }
@@ -91,7 +92,7 @@ impl Engine {
             LogsTo::Inherit => [StdioSpec::Null, StdioSpec::Inherit, StdioSpec::Inherit],
             LogsTo::None => [StdioSpec::Null; 3],
         };
-        self.processes.spawn(owner, label, spec, stdio, &[]);
+        self.processes.spawn(owner, label, spec, stdio, &[], sockets);
         None
     }
 
@@ -99,7 +100,9 @@ impl Engine {
     pub(super) fn told(&mut self, instance: &InstanceId, run: Run, plan: &ServicePlan, hook: Option<Occasion>) -> Told {
         let siblings = self.core.siblings(&instance.service);
         let notify = if plan.wants_notify() && hook.is_none() { self.notify_name(instance) } else { None };
-        let unbuffered = self.terminal.as_ref().is_some_and(|terminal| !terminal.is_terminal());
+        let on_terminal =
+            self.terminal.as_ref().is_some_and(|terminal| terminal.is_terminal() && terminal.serves(instance));
+        let unbuffered = !matches!(self.mode, Mode::Up { .. }) && !on_terminal;
         Told { instance: instance.clone(), label: instance.label(siblings), run, notify, unbuffered, hook }
     }
 
@@ -190,6 +193,11 @@ impl Engine {
             let _ = inbox.send(News::RunOver(Box::new(record))).await;
         });
     }
+}
+
+fn not_spawned(instance: &InstanceId, run: Run, stage: SpawnStage, errno: i32, obstacle: Option<String>) -> Event {
+    let traces = Traces { tree_empty: true, obstacle, ..Traces::default() };
+    Event::Ended { instance: instance.clone(), run, end: End::NotSpawned { stage, errno }, traces }
 }
 
 fn told_of(end: &End, output: &str) -> String {

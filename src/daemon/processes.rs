@@ -10,8 +10,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use crate::guardian::link::Link;
-use crate::guardian::protocol::{StdioSpec, ToGuardian, Token};
-use crate::model::names::{InstanceId, Pid, Run};
+use crate::guardian::protocol::{SocketKey, StdioSpec, ToGuardian, Token};
+use crate::model::names::{InstanceId, Pid, Run, ServiceName};
 use crate::model::service::{End, SpawnStage};
 use crate::model::signal::Signal;
 use crate::os::spawn::SpawnSpec;
@@ -81,6 +81,7 @@ impl Processes {
         spec: SpawnSpec,
         stdio: [StdioSpec; 3],
         fds: &[BorrowedFd<'_>],
+        sockets: Vec<SocketKey>,
     ) -> Token {
         let token = {
             let mut table = self.table.borrow_mut();
@@ -92,14 +93,29 @@ impl Processes {
             table.owners.insert(token, owner);
             token
         };
-        self.send(&ToGuardian::Spawn { token, label, spec, stdio }, fds);
+        self.send(&ToGuardian::Spawn { token, label, spec, stdio, sockets }, fds);
         token
+    }
+
+    /// Lets the guardian hold a listening socket.
+    pub(super) fn hold(&self, key: SocketKey, socket: BorrowedFd<'_>) {
+        self.send(&ToGuardian::Hold { key }, &[socket]);
+    }
+
+    /// The guardian need not hold it any longer.
+    pub(super) fn release(&self, key: SocketKey) {
+        self.send(&ToGuardian::Release { key }, &[]);
     }
 
     pub(super) fn signal(&self, instance: &InstanceId, run: Run, signal: i32, tree: bool) {
         if let Some(token) = self.token_of(instance, run) {
             self.send(&ToGuardian::Signal { token, signal, tree }, &[]);
         }
+    }
+
+    /// Has the guardian stop as soon as we have: to be followed by [`crate::os::job::stop`].
+    pub(super) fn suspend(&self, group: bool) {
+        self.send(&ToGuardian::Suspend { group }, &[]);
     }
 
     pub(super) fn end_tree_of(&self, instance: &InstanceId, run: Run) {
@@ -145,6 +161,11 @@ impl Processes {
             Some(Owner::Command(_)) | None => None,
         });
         runs.collect()
+    }
+
+    /// Whether a process of any instance of `service` lives.
+    pub(super) fn any_of(&self, service: &ServiceName) -> bool {
+        self.table.borrow().runs.keys().any(|instance| &instance.service == service)
     }
 
     /// The process of `instance`, if one runs.

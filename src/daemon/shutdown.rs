@@ -46,7 +46,8 @@ impl Engine {
         while self.records_due > 0 {
             match tokio::time::timeout_at(until, self.news.recv()).await {
                 Ok(Some(News::RunOver(record))) => self.run_over(*record),
-                Ok(Some(News::Core(_) | News::Notify { .. } | News::Interrupted | News::ReaderGone)) => {}
+                Ok(Some(News::Core(_) | News::Notify { .. } | News::Interrupted | News::Halted | News::ReaderGone)) => {
+                }
                 Ok(None) | Err(_) => break,
             }
         }

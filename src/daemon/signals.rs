@@ -12,6 +12,8 @@ use crate::model::signal::Signal;
 const PIPE: i32 = 13;
 /// SIGQUIT by number.
 const QUIT: i32 = 3;
+/// SIGTSTP by number.
+const STOP_KEY: i32 = 20;
 /// The same wish within this time is one wish: timeout(1) and systemd signal the process and all of its group, so it
 /// comes to the guardian twice and to the engine once more.
 const ECHO: Duration = Duration::from_millis(500);
@@ -38,6 +40,13 @@ impl Engine {
             other if running_one && FOR_THE_PROGRAM.contains(&other.number()) => {
                 let targets = self.core.plan().services.iter().map(|s| Target::all(s.name.clone())).collect();
                 Some(self.ask_core(Command::Signal { targets, signal: other }, "a signal"))
+            }
+            other if other.number() == STOP_KEY && !matches!(self.mode, Mode::Up { .. }) => {
+                // Otherwise nobody would let us go on. `up` is a supervisor: its services are not to freeze with a slip.
+                if crate::os::job::has_shell() {
+                    self.suspend(false);
+                }
+                None
             }
             other if other.number() == QUIT => Some(self.stop_all("SIGQUIT")),
             _ => None,

@@ -52,13 +52,23 @@ pub(super) struct Occasion {
 pub(super) fn program(plan: &ServicePlan, inherited: &Inherited, told: &Told) -> Result<SpawnSpec, SpawnFailure> {
     let slots = plan.slots(told.instance.index);
     let argv: Vec<String> = plan.command.iter().map(|word| word.render(slots)).collect();
-    let mut spec = command(plan, inherited, told, &argv)?;
+    let mut environment = environment(plan, inherited, told);
+    let says_listen = !plan.listen.is_empty() && !plan.names_fds;
+    if says_listen {
+        let names: Vec<&str> = plan.listen.iter().map(|listen| listen.name.as_str()).collect();
+        environment.insert("LISTEN_FDS".into(), names.len().to_string().into());
+        environment.insert("LISTEN_FDNAMES".into(), names.join(":").into());
+        environment.remove(OsStr::new("LISTEN_PID"));
+    }
+    let mut spec = specification(plan, environment, &argv)?;
+    spec.listen_pid = says_listen;
     spec.limits =
         Limits { open_files: plan.limits.open_files, core: plan.limits.core, processes: plan.limits.processes };
     Ok(spec)
 }
 
-/// The specification of a command beside the service (hook, exec probe): same folder, user and environment.
+/// The specification of a command beside the service (hook, exec probe): same folder, user and environment, but
+/// without its sockets.
 ///
 /// # Errors
 /// As [`program`].
@@ -68,7 +78,10 @@ pub(super) fn command(
     told: &Told,
     argv: &[String],
 ) -> Result<SpawnSpec, SpawnFailure> {
-    let environment = environment(plan, inherited, told);
+    specification(plan, environment(plan, inherited, told), argv)
+}
+
+fn specification(plan: &ServicePlan, environment: Inherited, argv: &[String]) -> Result<SpawnSpec, SpawnFailure> {
     let path = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
     let name = argv.first().map(String::as_str).unwrap_or_default();
     let program = crate::os::program::find(OsStr::new(name), path, &plan.cwd)

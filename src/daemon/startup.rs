@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::client::registry::{self, Registered};
 use crate::core::supervisor::{Seeds, Supervisor};
 use crate::daemon::engine::Engine;
+use crate::daemon::listeners::Listeners;
 use crate::daemon::news::INBOX;
 use crate::daemon::notices::Notices;
 use crate::daemon::processes::Processes;
@@ -24,7 +25,7 @@ use crate::guardian::protocol::Capabilities;
 use crate::handle::Handle;
 use crate::history::record::Recorder;
 use crate::logs::pump::Pump;
-use crate::model::names::Pid;
+use crate::model::names::{InstanceId, Pid};
 use crate::model::plan::Plan;
 use crate::model::status::{OwnUsage, Status, Warning};
 use crate::model::units::Timestamp;
@@ -133,7 +134,12 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         .map_err(|error| warnings.push(Warning { code: "not_listed".to_owned(), message: error.to_string() }))
         .ok();
     let terminal = match &mode {
-        Mode::Run { terminal } => Some(Terminal::open(*terminal).map_err(failed("take over the terminal".to_owned()))?),
+        Mode::Run { terminal } => plan
+            .services
+            .first()
+            .map(|service| Terminal::open(InstanceId { service: service.name.clone(), index: 1 }, *terminal))
+            .transpose()
+            .map_err(failed("take over the terminal".to_owned()))?,
         Mode::Up { .. } => None,
     };
     let file = plan.file.as_deref().map(FileMark::of).unwrap_or_default();
@@ -145,6 +151,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         capabilities: None,
         processes: Processes::new(link),
         inherited: Rc::new(spawn::inherited()),
+        listeners: Listeners::default(),
         faults: pump.faults(),
         pump,
         publisher,

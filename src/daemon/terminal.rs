@@ -2,7 +2,7 @@
 //! a terminal the program has a pseudo-terminal of its own, so that colours, input, breakpoints and Ctrl-C work.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc as threads;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,22 +12,31 @@ use tokio::sync::mpsc;
 
 use crate::daemon::news::News;
 use crate::guardian::protocol::StdioSpec;
+use crate::model::names::InstanceId;
 use crate::model::plan::{LogsTo, ServicePlan};
+use crate::os::job::{self, Group};
 use crate::os::spawn::Session;
-use crate::os::terminal::{self, Pty, RawMode};
+use crate::os::terminal::{self, Manner, Pty, Taken, Typed};
 
 /// What Ctrl-C is on the wire.
 const CTRL_C: u8 = 3;
 /// How long the last output of a program that has ended is waited for.
 const LAST_OUTPUT: Duration = Duration::from_millis(300);
+/// How long a program with a handler of its own may take to get ready for a stop.
+const READY_TO_STOP: Duration = Duration::from_millis(100);
+/// How long it is waited for until a program has stopped and what it wrote has been shown.
+const STOPPED: Duration = Duration::from_millis(300);
+/// How often that is looked at.
+const GLANCE: Duration = Duration::from_millis(5);
 
-/// The connection between the program and our own terminal or pipes.
+/// The connection between one instance's program and our own terminal or pipes.
 #[derive(Debug)]
 pub(super) struct Terminal {
-    raw: Option<RawMode>,
+    owner: InstanceId,
+    raw: Option<Taken>,
     fresh: Option<Pty>,
     /// The end of the current pseudo-terminal that input goes to.
-    input: Arc<Mutex<Option<File>>>,
+    input: Arc<Input>,
     listening: bool,
     copies: Vec<threads::Receiver<()>>,
 }
@@ -41,11 +50,16 @@ pub(super) struct Prepared {
 }
 
 impl Terminal {
-    /// Takes over our terminal, if `interactive`: from then on it passes on every key as it is. The guardian restores
-    /// it in the end, whatever becomes of us.
-    pub(super) fn open(interactive: bool) -> io::Result<Self> {
-        let raw = if interactive { Some(RawMode::enter(io::stdin().as_fd())?) } else { None };
-        Ok(Self { raw, fresh: None, input: Arc::default(), listening: false, copies: vec![] })
+    /// Takes over our terminal for `owner`, if `interactive`: from then on it passes on every key as it is. The guardian
+    /// restores it in the end, whatever becomes of us.
+    pub(super) fn open(owner: InstanceId, interactive: bool) -> io::Result<Self> {
+        let raw = if interactive { Some(Taken::new(Manner::Raw)?) } else { None };
+        Ok(Self { owner, raw, fresh: None, input: Arc::default(), listening: false, copies: vec![] })
+    }
+
+    /// Whether it is there for this instance.
+    pub(super) fn serves(&self, instance: &InstanceId) -> bool {
+        self.owner == *instance
     }
 
     pub(super) fn is_terminal(&self) -> bool {
@@ -99,10 +113,23 @@ impl Terminal {
 
     /// Our window has another size now.
     pub(super) fn resized(&self) {
-        let input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(master), Some(size)) = (&*input, terminal::size(io::stdin().as_fd())) {
-            // Cosmetic: the program redraws for the old size.
-            let _ = terminal::set_size(master.as_fd(), size);
+        resize(&self.input);
+    }
+
+    /// Stops the program.
+    pub(super) fn stop(&self) {
+        if let Some(group) = group(&self.input) {
+            // It has just ended, or is another user's: then everup stops without it.
+            let _ = group.stop();
+        }
+    }
+
+    /// Lets the program go on, in our window as it is now.
+    pub(super) fn go_on(&self) {
+        resize(&self.input);
+        if let Some(group) = group(&self.input) {
+            // As above.
+            let _ = group.go_on();
         }
     }
 
@@ -143,26 +170,91 @@ impl Terminal {
             return;
         }
         let input = Arc::clone(&self.input);
-        let work = move || {
-            let mut buffer = [0; 4_096];
-            while let Ok(read) = io::stdin().lock().read(&mut buffer) {
-                let bytes = buffer.get(..read).unwrap_or_default();
-                if bytes.is_empty() {
-                    return;
-                }
-                let mut program = input.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some(master) = program.as_mut() else { continue };
-                let interrupts = bytes.contains(&CTRL_C) && terminal::sends_signals(master.as_fd());
-                // Between two runs nobody reads.
-                let _ = master.write_all(bytes);
-                drop(program);
-                if interrupts && inbox.blocking_send(News::Interrupted).is_err() {
-                    return;
-                }
-            }
-        };
+        let work = move || pass_on(&input, &inbox);
         // Without this thread there is output but no input; the program sees an open, silent terminal.
         let _ = std::thread::Builder::new().name("input".to_owned()).stack_size(128 * 1024).spawn(work);
+    }
+}
+
+/// The end of the current pseudo-terminal that input goes to.
+type Input = Mutex<Option<File>>;
+
+/// Passes on what is typed until our terminal is gone.
+fn pass_on(input: &Input, inbox: &mpsc::Sender<News>) {
+    let mut buffer = [0; 4_096];
+    while let Some(typed) = terminal::read_typed(&mut buffer) {
+        let bytes = match typed {
+            Typed::Bytes(count) => buffer.get(..count).unwrap_or_default(),
+            Typed::Foreground => {
+                resize(input);
+                continue;
+            }
+        };
+        let mut program = input.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(master) = program.as_mut() else { continue };
+        let interrupts = bytes.contains(&CTRL_C) && terminal::sends_signals(master.as_fd());
+        let stops = stopped_by(bytes, master);
+        // Between two runs nobody reads.
+        let _ = master.write_all(bytes);
+        drop(program);
+        if interrupts && inbox.blocking_send(News::Interrupted).is_err() {
+            return;
+        }
+        if let Some(group) = stops {
+            halt(group, input);
+            if inbox.blocking_send(News::Halted).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Whom these keys stop, everup with it: none where they are only keys, where a shell inside sees to its jobs, where the
+/// program does not want to be stopped, and where nobody would let us go on.
+fn stopped_by(bytes: &[u8], master: &File) -> Option<Group> {
+    terminal::stop_key(master.as_fd()).filter(|key| bytes.contains(key))?;
+    Group::in_foreground(master.as_fd()).filter(|group| !group.ignores_stop() && job::has_shell())
+}
+
+/// Stops the program, which has had the key already, and waits a moment until what it wrote has been shown. The kernel
+/// discards the key's signal where it would stop a program without a shell in its session, so it takes another.
+fn halt(group: Group, input: &Input) {
+    if group.handles_stop() {
+        wait(READY_TO_STOP, || group.is_stopped());
+    }
+    if group.stop().is_ok() {
+        // What is written last is passed on in the background, so one look finds too little.
+        let mut silent = 0;
+        wait(STOPPED, || {
+            let program = input.lock().unwrap_or_else(PoisonError::into_inner);
+            let writes = program.as_ref().is_some_and(|master| terminal::has_output(master.as_fd()));
+            silent = if writes || !group.is_stopped() { 0 } else { silent + 1 };
+            silent > 2
+        });
+    }
+}
+
+fn wait(limit: Duration, mut holds: impl FnMut() -> bool) {
+    let looks = limit.as_millis() / GLANCE.as_millis();
+    for _ in 0..looks {
+        if holds() {
+            return;
+        }
+        std::thread::park_timeout(GLANCE);
+    }
+}
+
+/// The program's process group, where keys would stop it.
+fn group(input: &Input) -> Option<Group> {
+    let program = input.lock().unwrap_or_else(PoisonError::into_inner);
+    program.as_ref().and_then(|master| Group::in_foreground(master.as_fd()))
+}
+
+fn resize(input: &Input) {
+    let program = input.lock().unwrap_or_else(PoisonError::into_inner);
+    if let (Some(master), Some(size)) = (&*program, terminal::size(io::stdin().as_fd())) {
+        // Cosmetic: the program redraws for the old size.
+        let _ = terminal::set_size(master.as_fd(), size);
     }
 }
 

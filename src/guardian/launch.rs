@@ -12,7 +12,7 @@ use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
 use crate::guardian::{ROLE_ENGINE, ROLE_VARIABLE};
 use crate::model::service::SpawnStage;
 use crate::os::pipe;
-use crate::os::spawn::{Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
+use crate::os::spawn::{Beyond, Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
 
 /// Starts the engine: this very program with the same arguments, speaking to us over `socket`.
 pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Spawning, SpawnFailure> {
@@ -23,7 +23,17 @@ pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Sp
     let env = inherited.chain(own.map(|(key, value)| (key.into(), value.into())));
     let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new("."))?;
     spec.session = Session::Keep;
-    spawner.spawn(&Rc::new(spec), &Wiring { stdio: [Stdio::Inherit; 3], keep: Some(socket) }, None)
+    spawner.spawn(&Rc::new(spec), &Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) }, None)
+}
+
+/// What becomes of a new process's descriptors.
+pub(super) struct Descriptors<'a> {
+    /// stdin, stdout, stderr.
+    pub(super) stdio: [StdioSpec; 3],
+    /// What came with the message.
+    pub(super) passed: Vec<OwnedFd>,
+    /// 3, 4, ….
+    pub(super) sockets: &'a [BorrowedFd<'a>],
 }
 
 /// Makes one process for the engine, on its way to its program.
@@ -33,17 +43,17 @@ pub(super) fn run(
     token: Token,
     label: &str,
     mut spec: SpawnSpec,
-    stdio: [StdioSpec; 3],
-    passed: Vec<OwnedFd>,
+    descriptors: Descriptors<'_>,
 ) -> Result<Run, SpawnFailure> {
     // Neither text holds a NUL byte, so it is always taken.
     let _ = spec.env.push(&[TOKEN_VARIABLE.as_bytes(), b"=", trees.token_value(token).as_bytes()]);
     let spec = Rc::new(spec);
+    let Descriptors { stdio, passed, sockets } = descriptors;
     let streams = Streams::new(stdio, passed).map_err(|error| SpawnFailure {
         stage: SpawnStage::Files,
         errno: error.raw_os_error().unwrap_or(libc::EBADF),
     })?;
-    let wiring = streams.wiring();
+    let wiring = streams.wiring(sockets);
 
     let born = trees.groups.as_ref().ok().and_then(|groups| Some((groups, groups.make(label, token.0).ok()?)));
     let (spawning, group) = match born {
@@ -115,7 +125,7 @@ impl Streams {
         Source::Their(self.theirs.len() - 1)
     }
 
-    fn wiring(&self) -> Wiring<'_> {
+    fn wiring<'a>(&'a self, sockets: &'a [BorrowedFd<'a>]) -> Wiring<'a> {
         let mut stdio = [Stdio::Null; 3];
         for (wish, source) in stdio.iter_mut().zip(self.sources) {
             *wish = match source {
@@ -124,6 +134,6 @@ impl Streams {
                 Source::Their(index) => self.theirs.get(index).map_or(Stdio::Null, |fd| Stdio::Fd(fd.as_fd())),
             };
         }
-        Wiring { stdio, keep: None }
+        Wiring { stdio, beyond: Beyond::Numbered(sockets) }
     }
 }

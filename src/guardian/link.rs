@@ -26,7 +26,13 @@ impl Link {
         Some(Self(seqpacket::adopt(number).ok()?))
     }
 
-    /// Sends one message, with descriptors for its `StdioSpec::Passed` in their order. Waits while the socket is full:
+    /// A link over one end of a pair, whose other end is read by a test.
+    #[cfg(test)]
+    pub(crate) fn over(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    /// Sends one message, with descriptors for its `StdioSpec::Passed` in their order, or the one to hold. Waits while the socket is full:
     /// the guardian always reads.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod runs;
 mod trees;
 mod turn;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -124,11 +125,13 @@ fn work() -> Result<u8, GuardianError> {
         post: Post::new(ours),
         engine: Some(engine.pid),
         runs: Runs::default(),
+        held: BTreeMap::new(),
         epoll,
         spawning: 0,
         burst: 0,
         slim_at: Some(turn::now_ms() + SETTLED_MS),
         terminal,
+        suspending: None,
         leaving: None,
     };
     guardian.serve().map_err(GuardianError::Wait)

@@ -20,6 +20,10 @@ use crate::os::spawn::SpawnSpec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Token(pub u64);
 
+/// Names one listening socket that the guardian holds. Chosen by the engine, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SocketKey(pub u64);
+
 /// What the engine wants of a child's stdin, stdout or stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StdioSpec {
@@ -49,6 +53,18 @@ pub enum ToGuardian {
         spec: SpawnSpec,
         /// stdin, stdout, stderr.
         stdio: [StdioSpec; 3],
+        /// Its descriptors 3, 4, …: sockets that are held.
+        sockets: Vec<SocketKey>,
+    },
+    /// Hold the one descriptor that comes along until it is released, or to the guardian's own end.
+    Hold {
+        /// Its name from now on.
+        key: SocketKey,
+    },
+    /// Close a socket that is held.
+    Release {
+        /// Which.
+        key: SocketKey,
     },
     /// Send a signal, then CONT, so that a stopped process hears it.
     Signal {
@@ -70,6 +86,12 @@ pub enum ToGuardian {
     Forget {
         /// Whose.
         token: Token,
+    },
+    /// The engine is about to stop itself (SIGSTOP): once it has, stop too, so that the shell that started us sees a
+    /// stopped job; when the shell lets us go on, let the engine go on.
+    Suspend {
+        /// Whether the rest of our process group is to stop as well: it has not had the key's signal.
+        group: bool,
     },
     /// End all trees, wait for the engine to end by itself, then exit with this code.
     Quit {
@@ -208,6 +230,7 @@ mod tests {
             label: "web.1-7".to_owned(),
             spec,
             stdio: [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Same],
+            sockets: vec![SocketKey(3), SocketKey(1)],
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -10,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::*;
 use crate::guardian::link::Link;
-use crate::guardian::protocol::{Capabilities, FromGuardian, StdioSpec, ToGuardian, Token};
+use crate::guardian::protocol::{Capabilities, FromGuardian, SocketKey, StdioSpec, ToGuardian, Token};
 use crate::model::service::{End, SpawnStage};
 use crate::model::signal::Signal;
 use crate::os::spawn::SpawnSpec;
@@ -93,13 +94,25 @@ impl Engine {
 
     /// Runs a script and returns its pid and the read end of its output.
     fn shell(&mut self, token: u64, script: &str) -> (Pid, File) {
+        self.shell_with(token, script, vec![]).unwrap()
+    }
+
+    /// As [`Engine::shell`], with these sockets; none when the guardian does not hold them all.
+    fn shell_with(&mut self, token: u64, script: &str, sockets: Vec<SocketKey>) -> Option<(Pid, File)> {
         let env = [("PATH", "/usr/bin:/bin")];
-        let spec = SpawnSpec::new(Path::new("/bin/sh"), ["sh", "-c", script], env, Path::new("/")).unwrap();
+        let mut spec = SpawnSpec::new(Path::new("/bin/sh"), ["sh", "-c", script], env, Path::new("/")).unwrap();
+        spec.listen_pid = true;
         let stdio = [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Inherit];
-        self.send(&ToGuardian::Spawn { token: Token(token), label: format!("t-{token}"), spec, stdio });
+        let (token, label) = (Token(token), format!("t-{token}"));
+        self.send(&ToGuardian::Spawn { token, label, spec, stdio, sockets });
         match self.next() {
-            (FromGuardian::Spawned { token: spawned, pid, .. }, mut fds) if spawned == Token(token) => {
-                (pid, File::from(fds.remove(0)))
+            (FromGuardian::Spawned { token: spawned, pid, .. }, mut fds) if spawned == token => {
+                Some((pid, File::from(fds.remove(0))))
+            }
+            (FromGuardian::Failed { token: failed, stage: SpawnStage::Files, errno: libc::EBADF }, _)
+                if failed == token =>
+            {
+                None
             }
             other => panic!("{other:?}"),
         }
@@ -152,13 +165,19 @@ const SCENES: &[(&str, Scene)] = &[
         {
             let spec = SpawnSpec::new(Path::new(program), ["x"], none, Path::new(cwd)).unwrap();
             let stdio = [StdioSpec::Null; 3];
-            engine.send(&ToGuardian::Spawn { token: Token(token), label: "x".to_owned(), spec, stdio });
+            engine.send(&ToGuardian::Spawn {
+                token: Token(token),
+                label: "x".to_owned(),
+                spec,
+                stdio,
+                sockets: vec![],
+            });
             let failed = FromGuardian::Failed { token: Token(token), stage, errno: libc::ENOENT };
             assert_eq!(engine.next().0, failed);
         }
         let spec = SpawnSpec::new(Path::new("/bin/true"), ["x"], none, Path::new("/")).unwrap();
         let stdio = [StdioSpec::Null, StdioSpec::Passed, StdioSpec::Null];
-        engine.send(&ToGuardian::Spawn { token: Token(3), label: "x".to_owned(), spec, stdio });
+        engine.send(&ToGuardian::Spawn { token: Token(3), label: "x".to_owned(), spec, stdio, sockets: vec![] });
         let failed = FromGuardian::Failed { token: Token(3), stage: SpawnStage::Files, errno: libc::EBADF };
         assert_eq!(engine.next().0, failed, "nothing was passed");
         engine.send(&ToGuardian::Quit { code: 0 });
@@ -212,11 +231,57 @@ const SCENES: &[(&str, Scene)] = &[
         }
         engine.send(&ToGuardian::Quit { code: 0 });
     }),
+    ("holds", |engine| {
+        let guardian = nix::unistd::getppid();
+        let files = || std::fs::read_dir(format!("/proc/{guardian}/fd")).unwrap().count();
+        let before = files();
+        let listeners = [1, 2, 3].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let own = |listener: &TcpListener| std::fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd()));
+        let names = listeners.each_ref().map(|listener| own(listener).unwrap().to_str().unwrap().to_owned());
+        for (key, listener) in (1..).zip(listeners) {
+            engine.link.send(&ToGuardian::Hold { key: SocketKey(key) }, &[listener.as_fd()]).unwrap();
+        }
+        let open = |token: u64, keys: &[u64], engine: &mut Engine| {
+            let sockets = keys.iter().copied().map(SocketKey).collect();
+            let script = "echo $(($LISTEN_PID - $$)); readlink /proc/$$/fd/3 /proc/$$/fd/4 /proc/$$/fd/5";
+            let mut asked = engine.shell_with(token, script, sockets)?;
+            let mut text = String::new();
+            assert!(matches!(engine.ended(token), (End::Code(_), true)));
+            asked.1.read_to_string(&mut text).unwrap();
+            engine.send(&ToGuardian::Forget { token: Token(token) });
+            Some(text)
+        };
+        let expected = format!("0\n{}\n{}\n{}\n", names[1], names[2], names[0]);
+        assert_eq!(open(1, &[2, 3, 1], engine), Some(expected), "in the order asked for");
+        assert_eq!(open(2, &[3], engine), Some(format!("0\n{}\n", names[2])));
+        assert_eq!(open(3, &[], engine), Some("0\n".to_owned()), "nothing is passed unasked");
+        // Nobody but the guardian has them now.
+        assert!(addresses.iter().all(|address| TcpStream::connect(address).is_ok()));
+        for key in 1..=3 {
+            engine.send(&ToGuardian::Release { key: SocketKey(key) });
+        }
+        assert_eq!(open(4, &[1], engine), None, "what is released is gone");
+        assert!(addresses.iter().all(|address| TcpStream::connect(address).is_err()));
+        assert_eq!(files(), before);
+        engine.send(&ToGuardian::Quit { code: 0 });
+    }),
+    ("holds to the end", |engine| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        engine.link.send(&ToGuardian::Hold { key: SocketKey(1) }, &[listener.as_fd()]).unwrap();
+        // Asked once the engine is gone: whether anybody listens there (state 0A).
+        let look = format!("grep -q ':{port:04X} 00000000:0000 0A' /proc/net/tcp && echo HELD >&2; exit");
+        let (_, mut output) = engine.shell(1, &format!("trap \"{look}\" TERM; echo 1; while :; do sleep 0.05; done"));
+        line(&mut output);
+        nix::sys::signal::raise(nix::sys::signal::SIGKILL).unwrap();
+    }),
     ("unknown", |engine| {
         let token = Token(99);
         engine.send(&ToGuardian::Signal { token, signal: libc::SIGTERM, tree: true });
         engine.send(&ToGuardian::EndTree { token });
         engine.send(&ToGuardian::Forget { token });
+        engine.send(&ToGuardian::Release { key: SocketKey(99) });
         engine.send(&ToGuardian::Quit { code: 0 });
     }),
     ("many", |engine| {
@@ -229,7 +294,7 @@ const SCENES: &[(&str, Scene)] = &[
         for number in 0..300 {
             let stdio = [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Pipe];
             let label = format!("m-{number}");
-            engine.send(&ToGuardian::Spawn { token: Token(number), label, spec: spec.clone(), stdio });
+            engine.send(&ToGuardian::Spawn { token: Token(number), label, spec: spec.clone(), stdio, sockets: vec![] });
         }
         let (mut spawned, mut ended) = (0, 0);
         while ended < 300 {
@@ -249,7 +314,13 @@ const SCENES: &[(&str, Scene)] = &[
         // Its answer says that all before it has been carried out.
         let nothing = SpawnSpec::new(Path::new("/no/such"), ["x"], none, Path::new("/")).unwrap();
         let stdio = [StdioSpec::Null; 3];
-        engine.send(&ToGuardian::Spawn { token: Token(300), label: "x".to_owned(), spec: nothing, stdio });
+        engine.send(&ToGuardian::Spawn {
+            token: Token(300),
+            label: "x".to_owned(),
+            spec: nothing,
+            stdio,
+            sockets: vec![],
+        });
         assert!(matches!(engine.next().0, FromGuardian::Failed { .. }));
         assert_eq!(files(), before, "no descriptor is left behind");
         let FromGuardian::Hello(Capabilities { cgroup, .. }) = &engine.said[0] else { panic!() };
@@ -298,6 +369,18 @@ fn a_tree_that_ends_by_itself_is_told() {
 #[test]
 fn a_signal_reaches_the_whole_tree_even_where_it_is_stopped() {
     plays_to("signals a tree", 0);
+}
+
+#[test]
+fn sockets_are_held_handed_on_in_order_and_closed() {
+    plays_to("holds", 0);
+}
+
+#[test]
+fn sockets_outlast_a_killed_engine_until_all_has_ended() {
+    for errors in plays_to("holds to the end", 1) {
+        assert!(errors.contains("HELD"), "{errors}");
+    }
 }
 
 #[test]
@@ -361,7 +444,13 @@ fn measure(engine: &mut Engine) {
     let ask = |engine: &Engine, token: u64, program: &str, arguments: &[&str]| {
         let spec = SpawnSpec::new(Path::new(program), arguments, std::env::vars_os(), Path::new("/")).unwrap();
         let stdio = [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Pipe];
-        engine.send(&ToGuardian::Spawn { token: Token(token), label: format!("b-{token}"), spec, stdio });
+        engine.send(&ToGuardian::Spawn {
+            token: Token(token),
+            label: format!("b-{token}"),
+            spec,
+            stdio,
+            sockets: vec![],
+        });
     };
     let cpu = |pid: String| {
         let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();

@@ -1,23 +1,24 @@
 //! The guardian's loop: ends of children, messages of the engine, trees to be killed once more.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::guardian::launch;
+use crate::guardian::launch::{self, Descriptors};
 use crate::guardian::post::Post;
-use crate::guardian::protocol::{Capabilities, FromGuardian, ToGuardian, Token};
+use crate::guardian::protocol::{Capabilities, FromGuardian, SocketKey, ToGuardian, Token};
 use crate::guardian::runs::Runs;
 use crate::guardian::trees::Trees;
 use crate::model::names::Pid;
-use crate::model::service::End;
+use crate::model::service::{End, SpawnStage};
 use crate::os::reap::{self, Reaped};
 use crate::os::signals::Signals;
 use crate::os::spawn::{SpawnFailure, Spawner, Spawning};
 use crate::os::terminal::Settings;
 use crate::os::tree::Process;
-use crate::os::{clock, memory};
+use crate::os::{clock, job, memory};
 
 /// What the loop's events are about; all others are about the process with that token.
 const SIGNALS: u64 = u64::MAX;
@@ -33,6 +34,8 @@ const GLANCE: u64 = 1_000;
 const GRACE: u64 = 5_000;
 /// How long the engine may take to end once its connection is closed or it has said `Quit`.
 const ENGINE_GRACE: u64 = 10_000;
+/// How long the engine may take to stop itself once it has said so, in milliseconds.
+const STOPPING: u64 = 1_000;
 /// How long killed processes are waited for at the very end: longer only if they cannot be killed.
 const PATIENCE: u64 = 10_000;
 
@@ -45,6 +48,8 @@ pub(super) struct Guardian {
     pub(super) post: Post,
     pub(super) engine: Option<Pid>,
     pub(super) runs: Runs,
+    /// The listening sockets of services.
+    pub(super) held: BTreeMap<SocketKey, OwnedFd>,
     pub(super) epoll: Epoll,
     /// How many processes are on their way to their program.
     pub(super) spawning: usize,
@@ -54,7 +59,16 @@ pub(super) struct Guardian {
     pub(super) burst: usize,
     /// The settings of our terminal, should the engine die without putting them back.
     pub(super) terminal: Option<Settings>,
+    pub(super) suspending: Option<Suspending>,
     pub(super) leaving: Option<Leaving>,
+}
+
+/// About to stop, as soon as the engine has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Suspending {
+    group: bool,
+    /// When the engine is waited for no longer.
+    until: u64,
 }
 
 /// On the way out.
@@ -135,6 +149,7 @@ impl Guardian {
                 self.epoll.modify(&self.post, &mut EpollEvent::new(interest, POST))?;
             }
             self.kill_again(now);
+            self.suspend(now)?;
             if let Some(code) = self.leave(now) {
                 return Ok(code);
             }
@@ -230,8 +245,15 @@ impl Guardian {
 
     fn obey(&mut self, message: ToGuardian, fds: Vec<OwnedFd>) {
         match message {
-            ToGuardian::Spawn { token, label, spec, stdio } => {
-                let made = launch::run(&mut self.spawner, &self.trees, token, &label, spec, stdio, fds);
+            ToGuardian::Spawn { token, label, spec, stdio, sockets } => {
+                let held: Option<Vec<_>> = sockets.iter().map(|key| self.held.get(key).map(AsFd::as_fd)).collect();
+                let made = match &held {
+                    Some(sockets) => {
+                        let descriptors = Descriptors { stdio, passed: fds, sockets };
+                        launch::run(&mut self.spawner, &self.trees, token, &label, spec, descriptors)
+                    }
+                    None => Err(SpawnFailure { stage: SpawnStage::Files, errno: libc::EBADF }),
+                };
                 let failure = match made {
                     Ok(run) => {
                         // Should the kernel refuse to watch it, its end still tells what became of it.
@@ -247,6 +269,10 @@ impl Guardian {
                 };
                 self.post.send(FromGuardian::Failed { token, stage: failure.stage, errno: failure.errno }, &[]);
             }
+            ToGuardian::Hold { key } => self.held.extend(fds.into_iter().next().map(|socket| (key, socket))),
+            ToGuardian::Release { key } => {
+                self.held.remove(&key);
+            }
             ToGuardian::Signal { token, signal, tree } => self.signal(token, signal, tree),
             ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),
             ToGuardian::Forget { token } => {
@@ -258,6 +284,9 @@ impl Guardian {
                     }
                 }
                 self.runs.drop_if_done(token);
+            }
+            ToGuardian::Suspend { group } => {
+                self.suspending = Some(Suspending { group, until: now_ms() + STOPPING });
             }
             ToGuardian::Quit { code } => {
                 let now = now_ms();
@@ -348,6 +377,25 @@ impl Guardian {
         eprintln!("everup: the engine {how}; every service is being stopped");
     }
 
+    /// Stops once the engine has stopped, until the shell lets us go on. In the other order a quick `fg` would find an
+    /// engine that is yet to stop, and nobody would let it go on again.
+    fn suspend(&mut self, now: u64) -> io::Result<()> {
+        let (Some(Suspending { group, until }), Some(engine)) = (self.suspending, self.engine) else { return Ok(()) };
+        let stopped = job::is_stopped(engine);
+        if !stopped && now < until {
+            return Ok(());
+        }
+        self.suspending = None;
+        if stopped {
+            job::stop_as_by_key(group)?;
+        }
+        if let Some(engine) = Process::find(engine) {
+            // It may have ended meanwhile.
+            let _ = engine.signal(libc::SIGCONT);
+        }
+        Ok(())
+    }
+
     /// Brings the end about; the exit code once nothing is left to wait for.
     fn leave(&mut self, now: u64) -> Option<u8> {
         let leaving = self.leaving?;
@@ -378,7 +426,9 @@ impl Guardian {
         let glance = self.runs.has_lingering().then_some(now + GLANCE);
         // On the way out time matters more than idleness.
         let leaving = self.leaving.map(|leaving| leaving.until.min(now + 50));
-        [self.runs.next_due(), glance, leaving, self.slim_at].into_iter().flatten().min()
+        // Its stop is told by SIGCHLD; this is in case it never comes.
+        let suspending = self.suspending.map(|suspending| suspending.until.min(now + 50));
+        [self.runs.next_due(), glance, leaving, suspending, self.slim_at].into_iter().flatten().min()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`pump`] moves bytes from pipes into files, [`read`] turns files into lines.
 
+pub mod blame;
 mod folder;
 mod index;
 mod names;

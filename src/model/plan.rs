@@ -11,7 +11,7 @@ use crate::model::probe::{ProbePlan, ProbeRole};
 use crate::model::service::Cause;
 use crate::model::signal::Signal;
 use crate::model::template::{Slots, Template};
-use crate::model::watch::{WatchPlan, WatchWhen};
+use crate::model::watch::{DevDefaults, WatchPlan, WatchWhen};
 
 /// A whole project.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +126,8 @@ pub struct ServicePlan {
     pub logs: LogsPlan,
     /// Which files it is made of; none: it is not watched.
     pub watch: Option<WatchPlan>,
+    /// What `dev` adds to `watch`.
+    pub dev_defaults: DevDefaults,
     /// How it is swapped for new code.
     pub reload: ReloadPlan,
     /// The sockets everup holds for it, in the file's order: descriptors 3, 4, … of every run.

@@ -22,6 +22,13 @@ pub enum Part {
     Port,
     /// `${INDEX}` of the instance.
     Index,
+    /// `${FD_name}`: the descriptor of the held socket of that name.
+    Fd {
+        /// The socket's name.
+        name: String,
+        /// Its descriptor in every run.
+        number: u32,
+    },
 }
 
 /// What [`Part::Hidden`] is shown as.
@@ -34,6 +41,7 @@ impl fmt::Debug for Part {
             Self::Hidden(_) => f.write_str("Hidden"),
             Self::Port => f.write_str("Port"),
             Self::Index => f.write_str("Index"),
+            Self::Fd { name, number } => write!(f, "Fd({name}={number})"),
         }
     }
 }
@@ -67,12 +75,13 @@ impl Template {
                 Part::Text(text) | Part::Hidden(text) => text.clone(),
                 Part::Port => slots.port.map(|port| port.to_string()).unwrap_or_default(),
                 Part::Index => slots.index.to_string(),
+                Part::Fd { number, .. } => number.to_string(),
             })
             .collect()
     }
 }
 
-/// For people only: with `${PORT}` and `${INDEX}` where they are still open, and secrets hidden.
+/// For people only: with `${PORT}`, `${INDEX}` and `${FD_name}` as they are written, and secrets hidden.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|part| match part {
@@ -80,6 +89,7 @@ impl fmt::Display for Template {
             Part::Hidden(_) => f.write_str(HIDDEN),
             Part::Port => f.write_str("${PORT}"),
             Part::Index => f.write_str("${INDEX}"),
+            Part::Fd { name, .. } => write!(f, "${{FD_{name}}}"),
         })
     }
 }

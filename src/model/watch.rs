@@ -24,6 +24,21 @@ pub struct WatchPlan {
     pub poll: bool,
 }
 
+impl WatchPlan {
+    /// As `watch:` says it that gives nothing but paths.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self {
+            paths,
+            include: vec![],
+            ignore: vec![],
+            gitignore: true,
+            debounce: Duration::from_millis(20),
+            check: vec![],
+            poll: false,
+        }
+    }
+}
+
 /// One word of `watch.check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckWord {
@@ -34,6 +49,18 @@ pub enum CheckWord {
     Changed(Vec<String>),
     /// `{file}` or `{file:*.js}`: as [`CheckWord::Changed`], but the command is run once for each.
     File(Vec<String>),
+}
+
+/// What `dev` adds to `watch:` of a service by the language it finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DevDefaults {
+    /// All of it: the file says nothing.
+    #[default]
+    Whole,
+    /// The check: the file says what is watched, but not how it is checked.
+    Check,
+    /// Nothing: the file says it all, or `watch: false`.
+    Nothing,
 }
 
 /// Whether `watch:` of services acts under `up`, too.

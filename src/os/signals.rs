@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::model::names::Pid;
 use crate::os::terminal;
 
 /// Every signal that can be put off, blocked in this thread and readable one by one.
@@ -61,13 +62,13 @@ impl Signals {
 }
 
 /// Puts off what a terminal or its end sends to all of its programs, in this thread and those it starts: who is to act
-/// on it is our parent, which got it too.
+/// on it is our parent, which got it too. In the background reading from the terminal then fails instead of stopping us.
 ///
 /// # Errors
 /// As sigprocmask(2).
 pub fn leave_to_parent() -> io::Result<()> {
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTSTP] {
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
         set.add(signal);
     }
     Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
@@ -75,10 +76,23 @@ pub fn leave_to_parent() -> io::Result<()> {
 
 /// Whether this process ignores the signal; one that was ignored by whoever started it still is.
 fn is_ignored(signal: Signal) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+    is_ignored_by(Pid(std::process::id().cast_signed()), signal)
+}
+
+/// Whether a process ignores the signal; no when it is gone.
+pub fn is_ignored_by(pid: Pid, signal: Signal) -> bool {
+    is_listed(pid, "SigIgn:", signal)
+}
+
+/// Whether a process has a handler for the signal; no when it is gone.
+pub fn is_handled_by(pid: Pid, signal: Signal) -> bool {
+    is_listed(pid, "SigCgt:", signal)
+}
+
+fn is_listed(pid: Pid, list: &str, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix(list));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 

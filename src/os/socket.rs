@@ -78,11 +78,12 @@ pub fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-fn stream_socket(flags: SockFlag) -> io::Result<OwnedFd> {
+pub(super) fn stream_socket(flags: SockFlag) -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::Stream, flags | SockFlag::SOCK_CLOEXEC, None)?)
 }
 
-fn check_replaceable(path: &Path) -> io::Result<()> {
+/// Whether there is nothing at `path`, or a socket of ours that nobody listens at.
+pub(super) fn check_replaceable(path: &Path) -> io::Result<()> {
     let refused = |why: &str| Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} {why}", path.display())));
     let about = match std::fs::symlink_metadata(path) {
         Ok(about) => about,
@@ -107,7 +108,8 @@ fn check_replaceable(path: &Path) -> io::Result<()> {
     }
 }
 
-fn bind_at(socket: &OwnedFd, path: &Path) -> io::Result<()> {
+/// Binds to `path`, however long that is.
+pub(super) fn bind_at(socket: &OwnedFd, path: &Path) -> io::Result<()> {
     if fits(path) {
         return Ok(bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?);
     }
@@ -128,11 +130,12 @@ fn fits(path: &Path) -> bool {
     path.as_os_str().as_bytes().len() <= ADDRESS_BYTES
 }
 
-fn open_path(path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+pub(super) fn open_path(path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     Ok(open(path, flags | OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
-fn through_proc(fd: &OwnedFd) -> PathBuf {
+/// A path that leads to what `fd` stands for, whatever becomes of its name.
+pub(super) fn through_proc(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 

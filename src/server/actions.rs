@@ -87,6 +87,11 @@ pub(crate) async fn restart(call: &Call) -> Reply {
     ask(call, Command::Restart { targets, now }).await
 }
 
+pub(crate) async fn reload(call: &Call) -> Reply {
+    let targets = targets(call)?;
+    ask(call, Command::Reload(targets)).await
+}
+
 pub(crate) async fn signal(call: &Call) -> Reply {
     let body: SignalBody = read(call)?;
     let signal = Signal::parse(&body.signal).map_err(|message| {

@@ -122,6 +122,7 @@ async fn perform(does: Does, call: &Call) -> Reply {
         Does::Start => actions::start(call).await,
         Does::Stop => actions::stop(call).await,
         Does::Restart => actions::restart(call).await,
+        Does::Reload => actions::reload(call).await,
         Does::Probe => actions::probe(call).await,
         Does::Signal => actions::signal(call).await,
         Does::Scale => actions::scale(call).await,

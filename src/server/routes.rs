@@ -71,6 +71,7 @@ pub(crate) enum Does {
     Start,
     Stop,
     Restart,
+    Reload,
     Probe,
     Signal,
     Scale,
@@ -132,7 +133,7 @@ pub(crate) const QUICK: Duration = Duration::from_secs(10);
 const PROBES: Duration = Duration::from_secs(70);
 
 /// Every route there is.
-pub(crate) static TABLE: [Route; 17] = [
+pub(crate) static TABLE: [Route; 18] = [
     Route {
         method: Method::GET,
         path: "/v1/status",
@@ -187,6 +188,17 @@ pub(crate) static TABLE: [Route; 17] = [
         gives: Gives::Action(shape::<Outcome>),
         limit: QUICK,
         does: Does::Restart,
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/services/{name}/reload",
+        name: "reload",
+        about: "Swap to new code the way `reload:` says; the check, if there is one, goes first.",
+        arguments: &[&WAIT],
+        takes: None,
+        gives: Gives::Action(shape::<Outcome>),
+        limit: QUICK,
+        does: Does::Reload,
     },
     Route {
         method: Method::POST,

@@ -1,8 +1,10 @@
 """Runs a command on a pseudo-terminal of 33 x 111 characters, as a shell does: `pty.py STEP... -- COMMAND...`.
 
 A step is `expect:TEXT` (wait until the output, from where the last one was found, holds it), `send:TEXT` (type it;
-`^C` and `^Z` are these keys), `size:ROWSxCOLUMNS` or `leave:` (close the terminal and wait for nothing). Prints JSON: the exit code as a shell gives it, the output, the step that
-did not come true (or null), and whether the terminal's settings are as they were.
+`^C` and `^Z` are these keys), `size:ROWSxCOLUMNS`, `stopped:N` (wait until N processes below the command are there
+and all are stopped), `going:N` (and none is), `keys:` (wait until the terminal passes on keys as they come), `lines:`
+(wait until it does not) or `leave:` (close the terminal and wait for nothing). Prints JSON: the exit code as a shell
+gives it, the output, the step that did not come true (or null), and whether the terminal's settings are as they were.
 """
 import fcntl
 import json
@@ -67,6 +69,29 @@ def read(wait):
         return False
 
 
+def states(pid):
+    """The states of all processes below this one."""
+    found = []
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            children = file.read().split()
+        for child in children:
+            with open(f"/proc/{child}/stat") as file:
+                found.append(file.read().rpartition(") ")[2][0])
+            found += states(child)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return found
+
+
+def holds(word, text):
+    if word in ("keys", "lines"):
+        return bool(termios.tcgetattr(master)[3] & termios.ICANON) == (word == "lines")
+    # The first is the command itself.
+    found = states(leader)[1:]
+    return len(found) == int(text) and all((state == "T") == (word == "stopped") for state in found)
+
+
 for step in steps:
     word, _, text = step.partition(":")
     if word == "send":
@@ -77,6 +102,14 @@ for step in steps:
         sys.exit()
     elif word == "size":
         resize(master, *map(int, text.split("x")))
+    elif word in ("stopped", "going", "keys", "lines"):
+        until = time.monotonic() + PATIENCE
+        while not holds(word, text) and time.monotonic() < until and read(0.05):
+            pass
+        if not holds(word, text):
+            failed = f"{step} {states(leader)}"
+            os.kill(leader, signal.SIGHUP)
+            break
     else:
         until = time.monotonic() + PATIENCE
         while (at := output.find(text.encode(), seen)) < 0 and time.monotonic() < until and read(0.1):

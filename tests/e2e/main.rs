@@ -14,6 +14,7 @@ mod faults;
 mod hooks;
 mod life;
 mod limits;
+mod listen;
 mod logs;
 mod notify;
 mod people;

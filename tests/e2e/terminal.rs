@@ -18,6 +18,28 @@ fn on_a_terminal_of_steps(project: &Project, shell: &[&str], everup: &[&str], st
     told
 }
 
+/// What a person types into a shell on a terminal: `app` stands for `everup run`, and what the shell prompts with is
+/// `READY`. In the end the shell must leave by itself.
+fn in_a_shell(project: &Project, shell: &[&str], steps: &[&str]) -> Value {
+    let everup = env!("CARGO_BIN_EXE_everup");
+    // Line editing would change the terminal's settings itself.
+    project.write("shellrc", &format!("app() {{ '{everup}' run --name app --restart never -- \"$@\"; }}\n"));
+    let begin = ["send:. ./shellrc; PS1='REA''DY '\n", "expect:READY "];
+    let typed = [&begin[..], steps, &["send:exit 3\n"]].concat();
+    let (program, options) = shell.split_first().expect("a shell");
+    let mut command = std::process::Command::new("python3");
+    command.arg(data("pty.py")).args(typed).arg("--").arg(program).args(options);
+    let envs = project.command(&[]);
+    command.current_dir(project.folder.path()).envs(envs.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.stdin(Stdio::null()).output().expect("python3 runs");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    assert!(told["failed"].is_null(), "{} did not come: {told:#}", told["failed"]);
+    assert_eq!((told["code"].as_i64(), told["restored"].as_bool()), (Some(3), Some(true)), "{told:#}");
+    told
+}
+
+const BASH: [&str; 4] = ["bash", "--norc", "--noediting", "-i"];
+
 /// Runs `everup run` over `terminal.py`; in the end the terminal must be as it was.
 fn on_a_terminal(project: &Project, restart: &str, program: &[&str], steps: &[&str]) -> Value {
     let script = data("terminal.py");
@@ -143,4 +165,221 @@ fn a_terminal_that_is_closed_means_nothing_to_an_everup_started_by_nohup() {
     assert_ne!(project.pid("web"), before);
     project.ok(&["down"]);
     wait_for("everup to be gone", || project.everup(&["status"]).status.code() == Some(6));
+}
+
+#[test]
+fn ctrl_z_stops_the_job_and_fg_goes_on_with_it() {
+    let script = data("terminal.py");
+    let start = format!("send:app python3 {}\n", script.display());
+    for shell in [&BASH[..], &["sh", "-i"]] {
+        let project = project();
+        let steps = [
+            start.as_str(),
+            "expect:ready",
+            "keys:",
+            "send:^Z",
+            // The guardian, the engine and the program.
+            "stopped:3",
+            "expect:READY ",
+            "lines:",
+            "size:20x50",
+            "send:fg\n",
+            "going:3",
+            "expect:size 20x50",
+            "keys:",
+            "send:hello\n",
+            "expect:got hello",
+            "send:^Z",
+            "stopped:3",
+            "expect:READY ",
+            "send:bg\n",
+            "going:3",
+            "expect:READY ",
+            // The terminal is the shell's, and everup leaves it alone.
+            "lines:",
+            "send:echo the ''shell\n",
+            "expect:the shell",
+            "expect:READY ",
+            "send:fg\n",
+            "keys:",
+            "send:again\n",
+            "expect:got again",
+            "send:end\n",
+            "expect:got end",
+            "expect:READY ",
+            "send:echo code $?\n",
+            "expect:code 7",
+        ];
+        let told = in_a_shell(&project, shell, &steps);
+        assert!(told["output"].as_str().is_some_and(|output| output.contains("Stopped")), "{told:#}");
+    }
+}
+
+#[test]
+fn everup_started_in_the_background_leaves_the_terminal_alone_until_fg() {
+    let start = format!("send:app python3 {} &\n", data("terminal.py").display());
+    let steps = [
+        start.as_str(),
+        "expect:ready",
+        "lines:",
+        "send:echo the ''shell\n",
+        "expect:the shell",
+        "send:fg\n",
+        "keys:",
+        "send:end\n",
+        "expect:got end",
+        "expect:READY ",
+    ];
+    in_a_shell(&project(), &BASH, &steps);
+}
+
+#[test]
+fn a_program_with_a_handler_for_ctrl_z_has_its_say_first() {
+    let project = project();
+    project.write(
+        "app.py",
+        "import signal, time\n\
+         signal.signal(signal.SIGTSTP, lambda *_: print('tidying up', flush=True))\n\
+         signal.signal(signal.SIGCONT, lambda *_: print('back again', flush=True))\n\
+         print('ready', flush=True)\nwhile True: time.sleep(0.1)\n",
+    );
+    let steps = [
+        "send:app python3 app.py\n",
+        "expect:ready",
+        "keys:",
+        "send:^Z",
+        "expect:tidying up",
+        "stopped:3",
+        "expect:READY ",
+        "send:fg\n",
+        "expect:back again",
+        "keys:",
+        "send:^C",
+        "expect:KeyboardInterrupt",
+        "expect:READY ",
+    ];
+    in_a_shell(&project, &BASH, &steps);
+}
+
+#[test]
+fn ctrl_z_is_the_programs_own_where_it_takes_keys_has_a_shell_of_its_own_or_ignores_it() {
+    let raw = format!("send:app python3 {} raw\n", data("terminal.py").display());
+    let key = [raw.as_str(), "expect:waiting for a key", "send:^Z", "expect:key b'\\x1a'", "expect:READY "];
+    in_a_shell(&project(), &BASH, &key);
+    let inner = [
+        "send:app bash --norc --noediting -i\n",
+        "send:PS1='INN''ER '\n",
+        "expect:INNER ",
+        "send:sh -c 'echo in\"\"side; exec sleep 1000'\n",
+        "expect:inside",
+        "send:^Z",
+        "expect:INNER ",
+        "send:kill %1; fg; echo ov''er\n",
+        "expect:over",
+        "send:exit 0\n",
+        "expect:READY ",
+    ];
+    in_a_shell(&project(), &BASH, &inner);
+    let deaf = [
+        "send:app sh -c 'trap \"\" TSTP; echo de\"\"af; while read line; do echo got $line; done'\n",
+        "expect:deaf",
+        "keys:",
+        "send:^Z",
+        "send:still here\n",
+        "expect:got still here",
+        "send:^C",
+        "expect:READY ",
+    ];
+    in_a_shell(&project(), &BASH, &deaf);
+}
+
+#[test]
+fn without_a_shell_above_ctrl_z_stops_nobody() {
+    let steps = ["expect:ready", "keys:", "send:^Z", "send:hello\n", "expect:got hello", "going:2", "send:end\n"];
+    assert_eq!(on_a_terminal(&project(), "never", &[], &steps)["code"], 7);
+}
+
+#[test]
+fn a_pipeline_and_a_script_stop_and_go_on_as_one_job() {
+    let steps = [
+        "send:app sh -c 'echo rea\"\"dy; while read line; do echo got $line; done' | cat\n",
+        "expect:ready",
+        "send:^Z",
+        // The shell's part of the pipe, the guardian, the engine, the program and cat.
+        "stopped:5",
+        "expect:READY ",
+        "send:fg\n",
+        "going:5",
+        "send:hello\n",
+        "expect:got hello",
+        "send:^C",
+        "expect:READY ",
+    ];
+    in_a_shell(&project(), &BASH, &steps);
+    let project = project();
+    let program = data("terminal.py");
+    project.write("dev.sh", &format!(". ./shellrc\napp python3 {}\necho it is ''over\n", program.display()));
+    let steps = [
+        "send:sh dev.sh\n",
+        "expect:ready",
+        "keys:",
+        "send:^Z",
+        "stopped:4",
+        "expect:READY ",
+        "send:fg\n",
+        "going:4",
+        "keys:",
+        "send:end\n",
+        "expect:it is over",
+        "expect:READY ",
+    ];
+    in_a_shell(&project, &BASH, &steps);
+}
+
+#[test]
+fn a_debugger_steps_stops_and_goes_on_and_ctrl_c_runs_finally() {
+    let project = project();
+    project.write(
+        "app.py",
+        "import time\n\
+         def work():\n    \
+             x = 1\n    \
+             try:\n        \
+                 breakpoint()\n        \
+                 x += 1\n        \
+                 print('x is', x, flush=True)\n        \
+                 while x: time.sleep(0.01)\n    \
+             finally:\n        \
+                 print('finally', 'ran', flush=True)\n\
+         work()\n",
+    );
+    let at_the_prompt = [
+        "send:app python3 app.py\n",
+        "expect:(Pdb) ",
+        "send:n\n",
+        "expect:(Pdb) ",
+        "send:^Z",
+        "stopped:3",
+        "expect:READY ",
+        "send:fg\n",
+        "keys:",
+        "send:p x + 40\n",
+        "expect:42",
+        "expect:(Pdb) ",
+    ];
+    let interrupted = [
+        "send:c\n",
+        "expect:x is 2",
+        // What the debugger makes of it, as on any terminal.
+        "send:^C",
+        "expect:Program interrupted",
+        "expect:(Pdb) ",
+        "send:q\ny\n",
+        "expect:finally ran",
+        "expect:READY ",
+    ];
+    in_a_shell(&project, &BASH, &[&at_the_prompt[..], &interrupted].concat());
+    project.write("app.py", &project.read("app.py").replace("        breakpoint()\n", ""));
+    let plain = ["send:app python3 app.py\n", "expect:x is 2", "send:^C", "expect:finally ran", "expect:READY "];
+    in_a_shell(&project, &BASH, &plain);
 }

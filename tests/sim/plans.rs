@@ -15,7 +15,7 @@ use everup::model::probe::{ProbeAddress, ProbeKind, ProbePlan};
 use everup::model::service::Cause;
 use everup::model::signal::Signal;
 use everup::model::template::Template;
-use everup::model::watch::{CheckWord, WatchPlan, WatchWhen};
+use everup::model::watch::{CheckWord, DevDefaults, WatchPlan, WatchWhen};
 
 use crate::dice::Dice;
 use crate::files::folder;
@@ -140,6 +140,7 @@ fn service(dice: &mut Dice, index: usize, earlier: &[Arc<ServicePlan>]) -> Servi
         watch: watch(dice, &name(index)),
         reload: if dice.percent(25) { ReloadPlan::Signal(Signal::HUP) } else { ReloadPlan::Restart },
         listen: if dice.percent(25) { vec![socket()] } else { vec![] },
+        dev_defaults: DevDefaults::default(),
         names_fds: false,
         waits_for_change: dice.percent(35),
     }

@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod probe;
+pub(crate) mod reload;
 pub(crate) mod restart;
 pub(crate) mod run;
 pub(crate) mod scale;

@@ -74,6 +74,7 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
         env: args.env,
         port: args.port.map(|port| port.to_string()),
         stop: args.stop.map(|signal| signal.to_string()),
+        watch: args.watch,
     };
     let plan = config::wrap(&options, &surroundings()).map_err(|diagnostics| {
         context.out.trouble(&diagnostics.render(context.out.talk_paint().0));

@@ -34,8 +34,60 @@ pub(crate) fn sentence(event: &EventRecord) -> String {
     text.trim().to_owned()
 }
 
+/// What somebody who watches is told of a reload: `app.py changed → restarting`, `ready, 212ms after the save`, `not
+/// reloaded: app.py:3: SyntaxError`; none for other events.
+pub(crate) fn reload_words(event: &EventRecord) -> Option<String> {
+    let message = event.message.as_deref().map(tame).unwrap_or_default();
+    let by_save = event.cause == Some(Cause::Watch);
+    Some(match event.event {
+        EventWord::ReloadStarted if by_save => format!("{message} → restarting"),
+        EventWord::ReloadStarted => format!("reload {message}").trim_end().to_owned(),
+        EventWord::ReloadDone => match event.ran_ms.map(|ms| length(Duration::from_millis(ms))) {
+            Some(after) if by_save => format!("ready, {after} after the save"),
+            Some(after) => format!("ready, {after} after it was asked for"),
+            None => "ready".to_owned(),
+        },
+        EventWord::ReloadRolledBack => format!("not reloaded: {message}"),
+        EventWord::Starting
+        | EventWord::Started
+        | EventWord::Ready
+        | EventWord::Unready
+        | EventWord::Healthy
+        | EventWord::Unhealthy
+        | EventWord::ProbeFailed
+        | EventWord::Stopping
+        | EventWord::Ended
+        | EventWord::Backoff
+        | EventWord::Failed
+        | EventWord::Completed
+        | EventWord::CrashLooping
+        | EventWord::Recovered
+        | EventWord::Held
+        | EventWord::ReloadSwitched
+        | EventWord::ConfigApplied
+        | EventWord::ConfigRejected
+        | EventWord::Scaled
+        | EventWord::Adopted
+        | EventWord::EngineRestarted
+        | EventWord::Upgraded
+        | EventWord::LogLost
+        | EventWord::Notified => return None,
+    })
+}
+
+/// What is wrong with a file that was not applied, whole: several lines, the last one ended.
+pub(crate) fn rejection(event: &EventRecord) -> Option<String> {
+    let message = event.message.as_deref().filter(|_| event.event == EventWord::ConfigRejected)?;
+    Some(message.lines().map(|line| tame(line) + "\n").collect())
+}
+
 /// Everything but when, who and what.
 pub(crate) fn details(event: &EventRecord) -> String {
+    let reload = matches!(event.event, EventWord::ReloadStarted | EventWord::ReloadDone | EventWord::ReloadRolledBack);
+    if let Some(message) = event.message.as_deref().filter(|_| reload) {
+        // It names the files, and how long it took.
+        return tame(message);
+    }
     let mut parts = vec![];
     match (event.code, event.signal) {
         (Some(code), _) => parts.push(format!("exit code {code}")),
@@ -157,8 +209,42 @@ pub(crate) mod tests {
             (started, "   3m ago  web           started         pid 48213"),
             (whole, "   3m ago  -             config_applied  a\\nb"),
             (event(EventWord::Ready), "   3m ago  web           ready"),
+            (
+                reload(EventWord::ReloadDone, "app.py: ready after 212ms"),
+                "   3m ago  web           reload_done     app.py: ready after 212ms",
+            ),
         ] {
             assert_eq!(line(&event, "3m ago", Paint(false)), expected);
         }
+    }
+
+    /// Of a save, 212 ms ago.
+    pub(crate) fn reload(word: EventWord, message: &str) -> EventRecord {
+        let message = Some(message.to_owned());
+        EventRecord { instance: None, run: None, cause: Some(Cause::Watch), ran_ms: Some(212), message, ..event(word) }
+    }
+
+    #[test]
+    fn a_reload_is_told_in_few_words() {
+        let asked = EventRecord { cause: Some(Cause::User), ..reload(EventWord::ReloadStarted, "asked for by key r") };
+        let done = EventRecord { cause: Some(Cause::User), ..reload(EventWord::ReloadDone, "ready after 212ms") };
+        for (event, expected) in [
+            (reload(EventWord::ReloadStarted, "app.py changed"), Some("app.py changed → restarting")),
+            (asked, Some("reload asked for by key r")),
+            (reload(EventWord::ReloadDone, "app.py: ready after 212ms"), Some("ready, 212ms after the save")),
+            (done, Some("ready, 212ms after it was asked for")),
+            (reload(EventWord::ReloadRolledBack, "app.py:3: a\nb"), Some("not reloaded: app.py:3: a\\nb")),
+            (event(EventWord::Ready), None),
+        ] {
+            assert_eq!(reload_words(&event).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_rejected_file_is_shown_whole_but_steers_no_terminal() {
+        let message = Some("error: a\n  |\n1 | \u{1b}[2Jb\n".to_owned());
+        let event = EventRecord { message, ..event(EventWord::ConfigRejected) };
+        assert_eq!(rejection(&event).as_deref(), Some("error: a\n  |\n1 | \\x1b[2Jb\n"));
+        assert_eq!(rejection(&reload(EventWord::ReloadDone, "x")), None);
     }
 }

@@ -131,7 +131,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// The beginning of a text file, at most 256 KiB; empty when there is none.
-fn read(path: &Path) -> String {
+pub(in crate::config) fn read(path: &Path) -> String {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let Ok(about) = std::fs::metadata(path) else { return String::new() };

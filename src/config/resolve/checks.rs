@@ -1,13 +1,15 @@
-//! What only shows when all services are known: names, circles, ports.
+//! What only shows when all services are known: names, circles, windows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::diagnose::Faults;
 use crate::config::document::Place;
 use crate::config::suggest;
 use crate::model::names::ServiceName;
-use crate::model::plan::{Kind, Policy, ServicePlan, Until, WebPlan};
+use crate::model::plan::{Kind, Policy, ServicePlan, Until};
+use crate::model::watch::WatchWhen;
 
 /// Where things of one service stand.
 #[derive(Debug)]
@@ -16,16 +18,23 @@ pub(super) struct Sighting {
     pub(super) name: ServiceName,
     /// Its `port`.
     pub(super) port: Option<Place>,
+    /// The addresses of `listen`, in the plan's order.
+    pub(super) listen: Vec<Place>,
+    /// Its `watch.debounce`.
+    pub(super) debounce: Option<Place>,
     /// What it needs.
     pub(super) needs: Vec<(ServiceName, Place)>,
 }
+
+/// The shortest time that nothing must change under `up`, until a change counts.
+const LEAST_WINDOW: Duration = Duration::from_secs(2);
 
 /// Holds the services against each other.
 pub(super) fn check(
     services: &[Arc<ServicePlan>],
     sightings: &[Sighting],
     exit_with: Option<&(ServiceName, Place)>,
-    web: Option<&(WebPlan, Place)>,
+    watch: WatchWhen,
     faults: &mut Faults,
 ) {
     let plans: BTreeMap<&ServiceName, &ServicePlan> = services.iter().map(|plan| (&plan.name, plan.as_ref())).collect();
@@ -44,7 +53,9 @@ pub(super) fn check(
         }
     }
     circles(sightings, &plans, faults);
-    ports(services, sightings, web, faults);
+    if watch == WatchWhen::Always {
+        windows(services, sightings, faults);
+    }
 }
 
 fn unknown(name: &ServiceName, place: Place, plans: &BTreeMap<&ServiceName, &ServicePlan>, faults: &mut Faults) {
@@ -114,33 +125,14 @@ fn circles(sightings: &[Sighting], plans: &BTreeMap<&ServiceName, &ServicePlan>,
     }
 }
 
-/// Each instance has a port of its own, so ranges must not overlap.
-fn ports(services: &[Arc<ServicePlan>], sightings: &[Sighting], web: Option<&(WebPlan, Place)>, faults: &mut Faults) {
-    let mut taken: BTreeMap<u32, String> = BTreeMap::new();
-    if let Some((plan, _)) = web
-        && let Some(listen) = plan.listen
-    {
-        taken.insert(listen.port().into(), "`web.listen`".to_owned());
-    }
+/// Says where a window is shorter than `up` takes it.
+fn windows(services: &[Arc<ServicePlan>], sightings: &[Sighting], faults: &mut Faults) {
     for (plan, sighting) in services.iter().zip(sightings) {
-        let (Some(first), Some(place)) = (plan.port, sighting.port) else { continue };
-        let range = u32::from(first)..u32::from(first) + plan.instances.max(1);
-        if range.end > 65_536 {
-            let last = range.end - 1;
-            faults.add_with(
-                place,
-                format!("instance {} would get port {last}, and ports end at 65535", plan.instances),
-                format!("the first port can be at most {}", 65_536_u32.saturating_sub(plan.instances)),
-            );
-            continue;
+        if let (Some(watch), Some(place)) = (&plan.watch, sighting.debounce)
+            && watch.debounce < LEAST_WINDOW
+        {
+            let message = "under `up` a change counts once nothing has changed for at least 2s";
+            faults.note(place, message, "this shorter window acts in `dev` alone");
         }
-        if let Some((port, owner)) = taken.range(range.clone()).next() {
-            let which =
-                if plan.instances > 1 { format!(" ({} to {})", range.start, range.end - 1) } else { String::new() };
-            faults.add(place, format!("port {port}{which} is taken by {owner} already"));
-            continue;
-        }
-        let owner = format!("`{}`", plan.name);
-        taken.extend(range.map(|port| (port, owner.clone())));
     }
 }

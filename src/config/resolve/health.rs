@@ -188,7 +188,7 @@ fn headers(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> BTreeMap<String, T
 fn hidden(value: &Template) -> Template {
     let hide = |part: &Part| match part {
         Part::Text(text) | Part::Hidden(text) => Part::Hidden(text.clone()),
-        Part::Port | Part::Index => part.clone(),
+        Part::Port | Part::Index | Part::Fd { .. } => part.clone(),
     };
     Template::new(value.parts().iter().map(hide).collect())
 }

@@ -2,11 +2,14 @@
 
 mod checks;
 mod health;
+mod listen;
 mod logs;
 mod needs;
+mod ports;
 mod project;
 mod restart;
 mod service;
 mod url;
+mod watch;
 
 pub(super) use project::{default_state_dir, name_of_folder, project, usable_name};

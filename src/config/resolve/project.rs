@@ -1,8 +1,7 @@
 //! The top of the file: name, folders, doors, and the services beneath.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +10,8 @@ use crate::config::decode::{Decoder, Fields, join};
 use crate::config::diagnose::Faults;
 use crate::config::document::{Entry, Node, Place, Value};
 use crate::config::expand::{Budget, Scope};
-use crate::config::resolve::checks;
-use crate::config::resolve::service;
-use crate::config::shape::{Misfit, Mode, Shape, read_name};
+use crate::config::resolve::{checks, listen, ports, service};
+use crate::config::shape::{Mode, Shape, read_name};
 use crate::config::{Surroundings, keys};
 use crate::model::names::ServiceName;
 use crate::model::plan::{ControlPlan, Plan, WebPlan};
@@ -41,6 +39,8 @@ pub(in crate::config) fn project(
         everup: &everup,
         has_port: false,
         has_index: false,
+        sockets: vec![],
+        used_fd: Cell::default(),
         env: RefCell::default(),
         env_file: BTreeMap::new(),
         environment: &around.environment,
@@ -53,6 +53,7 @@ pub(in crate::config) fn project(
     let state_dir = decoder.path(&fields, "state_dir").unwrap_or_else(|| default_state_dir(&name, root, around));
     let control = control(&mut decoder, &fields);
     let web = web(&mut decoder, &fields);
+    let watch: WatchWhen = decoder.value(&fields, "watch");
     let exit_with = fields.get("exit_with").and_then(|node| Some((decoder.name(node)?, node.place)));
 
     let mut services = Vec::new();
@@ -62,7 +63,8 @@ pub(in crate::config) fn project(
         services.push(Arc::new(plan));
         sightings.push(seen);
     }
-    checks::check(&services, &sightings, exit_with.as_ref(), web.as_ref(), decoder.faults);
+    checks::check(&services, &sightings, exit_with.as_ref(), watch, decoder.faults);
+    ports::check(&services, &sightings, web.as_ref(), source, decoder.faults);
     Plan {
         project: name,
         file: file.map(Path::to_owned),
@@ -72,7 +74,7 @@ pub(in crate::config) fn project(
         control,
         web: web.map(|(web, _)| web).unwrap_or_default(),
         sample_every: SAMPLE_EVERY,
-        watch: WatchWhen::Dev,
+        watch,
         services,
     }
 }
@@ -202,7 +204,7 @@ fn web(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<(WebPlan, Place
         return Some((WebPlan { listen: None, token_file }, fields.place));
     };
     let text: String = decoder.read(node, &Shape::Address)?;
-    let listen = decoder.fit(node.place, address(&text))?;
+    let listen = decoder.fit(node.place, listen::address(&text))?;
     if !listen.ip().is_loopback() && fields.get("token_file").is_none() {
         decoder.faults.add_with(
             node.place,
@@ -211,20 +213,6 @@ fn web(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<(WebPlan, Place
         );
     }
     Some((WebPlan { listen: Some(listen), token_file }, node.place))
-}
-
-fn address(text: &str) -> Result<SocketAddr, Misfit> {
-    let local = text.strip_prefix("localhost:").map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST));
-    let text = local.as_deref().unwrap_or(text);
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(address);
-    }
-    let help = match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
-        Ok(port) => format!("write 127.0.0.1:{port}"),
-        Err(_) if text.parse::<IpAddr>().is_ok() => format!("write a port too, such as {text}:9876"),
-        Err(_) => "write an address and a port, such as 127.0.0.1:9876 or [::1]:9876".to_owned(),
-    };
-    Err(Misfit { message: format!("cannot listen on {text:?}"), help })
 }
 
 /// The path of an `env_file` and such, as people wrote it.

@@ -1,6 +1,6 @@
 //! One service: its command, environment, limits and the sections beneath.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use crate::config::document::{Node, Place};
 use crate::config::expand::{EnvValue, Scope};
 use crate::config::resolve::checks::Sighting;
 use crate::config::resolve::project::relative;
-use crate::config::resolve::{health, logs, needs, restart};
+use crate::config::resolve::{health, listen, logs, needs, restart, watch};
 use crate::config::shape::{Limit, Mode, Shape};
 use crate::config::{Surroundings, dotenv, keys, split};
 use crate::model::names::ServiceName;
-use crate::model::plan::{HooksPlan, Kind, LimitsPlan, ReloadPlan, ServicePlan, StopPlan};
+use crate::model::plan::{HooksPlan, Kind, LimitsPlan, ServicePlan, StopPlan};
 use crate::model::signal::Signal;
 use crate::model::template::{Part, Template};
 
@@ -34,6 +34,8 @@ pub(super) fn service(
         // Within `env_file`, `port` and `instances` itself PORT is what the environment says.
         has_port: false,
         has_index: false,
+        sockets: vec![],
+        used_fd: Cell::default(),
         env: RefCell::default(),
         env_file: BTreeMap::new(),
         environment: &around.environment,
@@ -50,16 +52,22 @@ pub(super) fn service(
 
     scope.has_port = fields.get("port").is_some();
     scope.has_index = true;
+    scope.sockets = listen::names(&fields);
     scope.env = RefCell::new(texts());
     let mut decoder = inner(outer, &scope);
     let env = env(&mut decoder, &written);
     let kind: Kind = decoder.value(&fields, "type");
+    let command = command(&mut decoder, &fields, key);
+    let names_fds = scope.used_fd.get();
     let (needs, needs_places) = needs::needs(&mut decoder, &fields);
+    let cwd = decoder.path(&fields, "cwd").unwrap_or_else(|| decoder.root.to_owned());
+    let watched = watch::watch(&mut decoder, &fields, &cwd);
+    let (sockets, socket_places) = listen::listen(&mut decoder, &fields);
     let plan = ServicePlan {
         name: name.clone(),
         kind,
-        command: command(&mut decoder, &fields, key),
-        cwd: decoder.path(&fields, "cwd").unwrap_or_else(|| decoder.root.to_owned()),
+        command,
+        cwd,
         env,
         instances,
         port,
@@ -76,13 +84,20 @@ pub(super) fn service(
         hooks: hooks(&mut decoder, &fields),
         watchdog: decoder.optional(&fields, "watchdog"),
         logs: logs::logs(&mut decoder, &fields),
-        watch: None,
-        reload: ReloadPlan::default(),
-        listen: vec![],
-        names_fds: false,
+        watch: watched.plan,
+        dev_defaults: watched.dev,
+        reload: watch::reload(&mut decoder, &fields),
+        listen: sockets,
+        names_fds,
         waits_for_change: false,
     };
-    let seen = Sighting { name: name.clone(), port: fields.get("port").map(|node| node.place), needs: needs_places };
+    let seen = Sighting {
+        name: name.clone(),
+        port: fields.get("port").map(|node| node.place),
+        listen: socket_places,
+        debounce: watched.debounce,
+        needs: needs_places,
+    };
     (plan, seen)
 }
 

@@ -50,7 +50,7 @@ proptest! {
     fn a_damaged_file_is_read_or_refused(
         at in 0..VALID.len(), length in 0..40_usize, piece in prop::sample::select(vec![
             "", " ", "\n", ":", "$", "${", "}", "'", "\"", "[", "{", "- ", "<<: ", "*a", "&a ", "null", "-1", "99999999999", "1e9",
-            "services", "\u{e4}", "\t", "0", "${NOPE}", "${INDEX}", "${PORT}", "$$",
+            "services", "{changed}", "${FD_http}", "unix:", "\u{e4}", "\t", "0", "${NOPE}", "${INDEX}", "${PORT}", "$$",
         ])
     ) {
         let end = (at + length).min(VALID.len());
@@ -63,14 +63,14 @@ proptest! {
     fn a_random_value_of_any_key_is_read_or_refused(
         key in prop::sample::select(vec![
             "command", "cwd", "env", "instances", "port", "needs", "restart", "health", "stop", "hooks", "logs", "limits", "umask",
-            "watchdog", "user", "env_file", "type", "nice", "shell",
+            "watchdog", "user", "env_file", "type", "nice", "shell", "watch", "reload", "listen",
         ]),
         value in "[ -~\u{e4}\n]{0,30}",
     ) {
         exercise(&format!("services: {{web: {{command: x, {key}: {value}}}}}"));
         let text = serde_json::to_string(&value).unwrap_or_default();
         exercise(&format!("services: {{web: {{command: x, {key}: {text}}}}}"));
-        exercise(&format!("services: {{web: {{command: x, {key}: {{http: {text}, {key}: [{text}], signal: {text}}}}}}}"));
+        exercise(&format!("services: {{web: {{command: x, {key}: {{http: {text}, {key}: [{text}], signal: {text}, check: {text}, include: {text}, FD_a: {text}}}}}}}"));
     }
 
     #[test]

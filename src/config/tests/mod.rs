@@ -4,9 +4,11 @@
 
 mod accepted;
 mod any_text;
+mod developed;
 mod refused;
 mod schema;
 mod shown;
+mod watched;
 mod wrapped;
 
 use std::path::Path;

@@ -5,7 +5,8 @@ use std::path::Path;
 use super::around;
 use crate::config::wrap;
 use crate::config::wrap::{RunOptions, name_for};
-use crate::model::plan::{HealthPlan, LimitThen, Policy};
+use crate::model::plan::{HealthPlan, LimitThen, Policy, RuleThen};
+use crate::model::service::Cause;
 use crate::model::signal::Signal;
 use crate::model::template::Slots;
 
@@ -25,6 +26,9 @@ fn a_wrapped_program_is_restarted_after_failures_and_keeps_its_words() {
     let slots = Slots { index: 1, port: None };
     assert_eq!(app.command.iter().map(|word| word.render(slots)).collect::<Vec<_>>(), words);
     assert_eq!((app.restart.policy, app.restart.limit.then), (Policy::OnFailure, LimitThen::Exit));
+    let rule = &app.restart.rules[0];
+    assert_eq!((rule.causes.as_slice(), rule.then), ([Cause::SpawnError].as_slice(), RuleThen::Exit));
+    assert_eq!((&app.watch, app.waits_for_change), (&None, false));
     assert_eq!((plan.project.as_str(), plan.file.as_deref(), plan.exit_with.as_ref()), ("app", None, Some(&app.name)));
     assert_eq!(plan.state_dir, Path::new("/srv/shop/.everup/app"));
 }

@@ -21,7 +21,7 @@ use crate::model::signal::Signal;
 use crate::model::status::{InstanceStatus, ServiceStatus};
 use crate::model::template::Template;
 use crate::model::units::{Moment, Now, Timestamp};
-use crate::model::watch::{CheckWord, Content, FileChange, WatchPlan, WatchWhen};
+use crate::model::watch::{CheckWord, Content, DevDefaults, FileChange, WatchPlan, WatchWhen};
 
 /// The defaults of the contract.
 pub(crate) fn restart_plan() -> RestartPlan {
@@ -67,6 +67,7 @@ pub(crate) fn service(text: &str, change: impl FnOnce(&mut ServicePlan)) -> Serv
         watchdog: None,
         logs: LogsPlan { to: LogsTo::None, max_size: 1 << 20, keep: 1, terminal: false },
         watch: None,
+        dev_defaults: DevDefaults::default(),
         reload: ReloadPlan::default(),
         listen: vec![],
         names_fds: false,

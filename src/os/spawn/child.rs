@@ -25,12 +25,18 @@ pub(super) struct Orders {
     pub(super) umask: Option<u32>,
     /// What becomes stdin, stdout and stderr; none: as it is. All above 2.
     pub(super) stdio: [Option<i32>; 3],
+    /// What becomes 3, 4, …, and how many these are. They and whatever is used later lie above.
+    pub(super) numbered: (*const i32, usize),
+    /// From which number on everything is closed by execve.
+    pub(super) closed_from: u32,
     /// A further descriptor that stays open under its number.
     pub(super) keep: Option<i32>,
     /// User, group, and the supplementary groups.
     pub(super) credentials: Option<(u32, u32, *const u32, usize)>,
     /// Bit n-1: signal n goes back to its default action.
     pub(super) reset: u64,
+    /// Where the child writes its own process id in digits; see [`PID_DIGITS`].
+    pub(super) pid_digits: Option<*mut u8>,
     /// The `cgroup.procs` to join by hand, where clone could not.
     pub(super) join: Option<i32>,
     /// Where a failure is written down, for a parent that shares this memory …
@@ -39,6 +45,9 @@ pub(super) struct Orders {
     /// end of the pipe: execve and exit close it only after the memory is left.
     pub(super) told: Option<i32>,
 }
+
+/// Room for any process id and the NUL after it.
+pub(super) const PID_DIGITS: usize = 12;
 
 /// A failure.
 #[repr(C)]
@@ -136,6 +145,9 @@ fn carry_out(orders: &Orders) -> Result<(), Report> {
         step!(CREDENTIALS, SYS_setresgid, gid, gid, gid)?;
         step!(CREDENTIALS, SYS_setresuid, uid, uid, uid)?;
     }
+    if let Some(digits) = orders.pid_digits {
+        write_own_pid(digits)?;
+    }
     reset_signals(orders.reset)?;
     step!(EXEC, SYS_execve, orders.program, orders.argv, orders.envp)?;
     Ok(())
@@ -147,13 +159,38 @@ fn wire(orders: &Orders) -> Result<(), Report> {
             step!(FDS, SYS_dup3, *source, target, 0)?;
         }
     }
+    let (first, count) = orders.numbered;
+    // SAFETY: a list that the parent keeps for us.
+    let numbered = unsafe { std::slice::from_raw_parts(first, count) };
+    for (target, source) in (3_i32..).zip(numbered) {
+        // Never onto itself, which would leave it close-on-exec.
+        step!(FDS, SYS_dup3, *source, target, 0)?;
+    }
     // Ours are close-on-exec anyway; this catches what came to us open. Before Linux 5.11 those few stay open.
-    let _ = step!(FDS, SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    let _ = step!(FDS, SYS_close_range, orders.closed_from, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
     if let Some(keep) = orders.keep {
         step!(FDS, SYS_fcntl, keep, libc::F_SETFD, 0)?;
     }
     if orders.session == Session::Terminal {
         step!(SESSION, SYS_ioctl, 0, libc::TIOCSCTTY, 0)?;
+    }
+    Ok(())
+}
+
+/// Writes it into zeroed memory at least [`PID_DIGITS`] long.
+fn write_own_pid(digits: *mut u8) -> Result<(), Report> {
+    let pid = step!(EXEC, SYS_getpid)?;
+    let (mut length, mut above) = (1, pid / 10);
+    while above > 0 && length < PID_DIGITS - 1 {
+        length += 1;
+        above /= 10;
+    }
+    let mut rest = pid;
+    for place in (0..length).rev() {
+        let digit = u8::try_from(rest % 10).unwrap_or(0);
+        // SAFETY: within that memory, which is ours alone until we have left.
+        unsafe { ptr::write_volatile(digits.add(place), b'0' + digit) };
+        rest /= 10;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ mod clone;
 mod spec;
 mod workspace;
 
-use std::cell::{RefCell, UnsafeCell};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -46,8 +46,19 @@ pub enum Stdio<'a> {
 pub struct Wiring<'a> {
     /// stdin, stdout, stderr.
     pub stdio: [Stdio<'a>; 3],
-    /// One more that stays open under its own number.
-    pub keep: Option<BorrowedFd<'a>>,
+    /// What follows these.
+    pub beyond: Beyond<'a>,
+}
+
+/// What a child has open besides its three streams.
+#[derive(Clone, Copy, Debug)]
+pub enum Beyond<'a> {
+    /// Nothing.
+    Nothing,
+    /// This, under its own number.
+    Kept(BorrowedFd<'a>),
+    /// These, under the numbers 3, 4, … in their order.
+    Numbered(&'a [BorrowedFd<'a>]),
 }
 
 /// A process on its way to its program.
@@ -64,6 +75,8 @@ pub struct Spawning {
 /// Stacks that wait for the next child.
 type Stacks = Rc<RefCell<Vec<Stack>>>;
 
+/// The number after stdin, stdout and stderr.
+const FIRST_BEYOND: i32 = 3;
 /// How many stacks are kept for later: as many as there may be children on their way in a calm moment.
 const KEPT_STACKS: usize = 8;
 /// How many children may share our memory at once; the next ones get a copy.
@@ -169,19 +182,21 @@ impl Spawner {
             *slot = match wish {
                 Stdio::Inherit => None,
                 Stdio::Null => Some(self.null.as_raw_fd()),
-                Stdio::Fd(fd) => Some(above_stdio(fd, &mut moved).map_err(files)?),
+                Stdio::Fd(fd) => Some(from_number(FIRST_BEYOND, fd, &mut moved).map_err(files)?),
             };
         }
+        let (keep, numbered) = match wiring.beyond {
+            Beyond::Nothing => (None, &[][..]),
+            Beyond::Kept(fd) => (Some(fd.as_raw_fd()), &[][..]),
+            Beyond::Numbered(fds) => (None, fds),
+        };
+        // The first number that the child's own descriptors leave free: nothing it still needs may lie below.
+        let free = i32::try_from(numbered.len()).map_or(i32::MAX, |count| FIRST_BEYOND.saturating_add(count));
+        let sources: io::Result<Vec<i32>> = numbered.iter().map(|fd| from_number(free, *fd, &mut moved)).collect();
         let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| files(errno.into()))?;
+        let tell_as = from_number(free, tell.as_fd(), &mut moved).map_err(files)?;
         fcntl(&told, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| files(errno.into()))?;
-        let mut memory = Box::new(Memory {
-            stack: self.stack(spec),
-            report: UnsafeCell::new(Report { errno: 0, stage: 0 }),
-            orders: None,
-            argv: spec.argv.pointers(),
-            envp: spec.env.pointers(),
-            spec: Rc::clone(spec),
-        });
+        let mut memory = Memory::new(spec, self.stack(spec), sources.map_err(files)?);
         memory.orders = Some(Orders {
             program: memory.spec.program.as_ptr(),
             argv: memory.argv.as_ptr(),
@@ -192,16 +207,19 @@ impl Spawner {
             nice: spec.nice,
             umask: spec.umask,
             stdio,
-            keep: wiring.keep.map(|fd| fd.as_raw_fd()),
+            numbered: (memory.numbered.as_ptr(), memory.numbered.len()),
+            closed_from: free.cast_unsigned(),
+            keep,
             credentials: spec.credentials.as_ref().map(|c| (c.uid, c.gid, c.groups.as_ptr(), c.groups.len())),
             reset: self.ignored,
+            pid_digits: memory.pid_digits(),
             join: None,
             report: memory.report.get(),
             told: None,
         });
         let pid = {
             let _blocked = Blocked::all().map_err(|error| fork_failed(&error))?;
-            self.make(&mut memory, &tell, cgroup)?
+            self.make(&mut memory, tell_as, cgroup)?
         };
         let workspace = Workspace::new(memory);
         Ok(Spawning { pid: Pid(pid), told: File::from(told), workspace, stacks: Rc::clone(&self.stacks) })
@@ -221,17 +239,12 @@ impl Spawner {
         kept.or_else(|| Stack::new().ok())
     }
 
-    fn make(
-        &mut self,
-        memory: &mut Memory,
-        tell: &OwnedFd,
-        cgroup: Option<BorrowedFd<'_>>,
-    ) -> Result<i32, SpawnFailure> {
+    fn make(&mut self, memory: &mut Memory, tell: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<i32, SpawnFailure> {
         let Memory { stack, orders: Some(orders), .. } = memory else {
             return Err(SpawnFailure { stage: SpawnStage::Fork, errno: libc::EINVAL });
         };
         if stack.is_none() {
-            orders.told = Some(tell.as_raw_fd());
+            orders.told = Some(tell);
         }
         if !self.plain {
             let made = match stack {
@@ -250,7 +263,7 @@ impl Spawner {
             }
         }
         *stack = None;
-        orders.told = Some(tell.as_raw_fd());
+        orders.told = Some(tell);
         let procs = match cgroup {
             Some(folder) => Some(
                 openat(folder, "cgroup.procs", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
@@ -284,12 +297,13 @@ fn fork_failed(error: &io::Error) -> SpawnFailure {
     SpawnFailure { stage: SpawnStage::Fork, errno: error.raw_os_error().unwrap_or(0) }
 }
 
-/// `fd`, or a copy above 2 kept in `moved`, so that wiring one of the three never overwrites the source of another.
-fn above_stdio(fd: BorrowedFd<'_>, moved: &mut Vec<OwnedFd>) -> io::Result<i32> {
-    if fd.as_raw_fd() > 2 {
+/// `fd`, or a copy with the number `first` or above kept in `moved`, so that giving the child one descriptor never
+/// overwrites another that is needed after it.
+fn from_number(first: i32, fd: BorrowedFd<'_>, moved: &mut Vec<OwnedFd>) -> io::Result<i32> {
+    if fd.as_raw_fd() >= first {
         return Ok(fd.as_raw_fd());
     }
-    let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(first))?;
     // SAFETY: fcntl has just made it, and nobody else knows it.
     let copy = unsafe { OwnedFd::from_raw_fd(copy) };
     let number = copy.as_fd().as_raw_fd();

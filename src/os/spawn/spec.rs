@@ -31,6 +31,8 @@ pub struct SpawnSpec {
     pub nice: Option<i32>,
     /// Its resource limits.
     pub limits: Limits,
+    /// Whether its environment holds LISTEN_PID besides: its own process id, which nobody knows before it is made.
+    pub listen_pid: bool,
 }
 
 impl SpawnSpec {
@@ -69,6 +71,7 @@ impl SpawnSpec {
             umask: None,
             nice: None,
             limits: Limits::default(),
+            listen_pid: false,
         })
     }
 }
@@ -139,9 +142,9 @@ impl Strings {
         self.0.split_inclusive(|byte| *byte == 0).filter_map(|piece| CStr::from_bytes_with_nul(piece).ok())
     }
 
-    /// Their addresses, closed by a null pointer; valid as long as `self` is neither changed nor dropped.
-    pub(super) fn pointers(&self) -> Vec<*const c_char> {
-        self.iter().map(CStr::as_ptr).chain([ptr::null()]).collect()
+    /// Their addresses and `more`, closed by a null pointer; valid as long as `self` is neither changed nor dropped.
+    pub(super) fn pointers(&self, more: Option<*const c_char>) -> Vec<*const c_char> {
+        self.iter().map(CStr::as_ptr).chain(more).chain([ptr::null()]).collect()
     }
 }
 
@@ -183,7 +186,7 @@ mod tests {
         let bytes = postcard::to_stdvec(&strings).unwrap();
         let back: Strings = postcard::from_bytes(&bytes).unwrap();
         assert_eq!(back.iter().map(|s| s.to_str().unwrap()).collect::<Vec<_>>(), ["web", "", "a=b"]);
-        assert_eq!(back.pointers().len(), 4);
+        assert_eq!(back.pointers(None).len(), 4);
         assert!(postcard::from_bytes::<Strings>(&[2, b'a', b'b']).is_err(), "an open end must not reach execve");
     }
 

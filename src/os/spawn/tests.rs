@@ -1,7 +1,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::wait::{WaitStatus, waitpid};
 
@@ -15,7 +15,7 @@ fn shell(script: &str) -> Rc<SpawnSpec> {
 }
 
 fn quiet() -> Wiring<'static> {
-    Wiring { stdio: [Stdio::Null; 3], keep: None }
+    Wiring { stdio: [Stdio::Null; 3], beyond: Beyond::Nothing }
 }
 
 /// Spawns and waits until it is decided whether the program is executed; reaps the process if not.
@@ -33,8 +33,12 @@ fn start(spawner: &mut Spawner, spec: &Rc<SpawnSpec>, wiring: &Wiring<'_>) -> Re
 
 /// What a script writes to its stdout, and how it ends.
 fn output(spawner: &mut Spawner, spec: &Rc<SpawnSpec>) -> (String, i32) {
+    output_beyond(spawner, spec, Beyond::Nothing)
+}
+
+fn output_beyond(spawner: &mut Spawner, spec: &Rc<SpawnSpec>, beyond: Beyond<'_>) -> (String, i32) {
     let pipe = pipe::from_child().unwrap();
-    let wiring = Wiring { stdio: [Stdio::Null, Stdio::Fd(pipe.theirs.as_fd()), Stdio::Inherit], keep: None };
+    let wiring = Wiring { stdio: [Stdio::Null, Stdio::Fd(pipe.theirs.as_fd()), Stdio::Inherit], beyond };
     let pid = start(spawner, spec, &wiring).unwrap();
     let code = match waitpid(pid, None).unwrap() {
         WaitStatus::Exited(_, code) => code,
@@ -129,7 +133,8 @@ fn a_program_may_take_our_streams_crosswise() {
     let spec = shell("exit 3");
     // Source 2 becomes target 0, source 0 target 2: neither may be lost on the way.
     let (stdin, stderr) = (io::stdin(), io::stderr());
-    let wiring = Wiring { stdio: [Stdio::Fd(stderr.as_fd()), Stdio::Null, Stdio::Fd(stdin.as_fd())], keep: None };
+    let wiring =
+        Wiring { stdio: [Stdio::Fd(stderr.as_fd()), Stdio::Null, Stdio::Fd(stdin.as_fd())], beyond: Beyond::Nothing };
     let pid = start(&mut spawner, &spec, &wiring).unwrap();
     assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 3)));
 }
@@ -148,13 +153,15 @@ fn a_child_that_is_to_be_someone_else_is_exactly_that() {
 }
 
 #[test]
-fn a_child_can_have_a_terminal_of_its_own() {
+fn a_child_can_have_a_terminal_of_its_own_and_sockets_beside_it() {
     both_ways(|spawner| {
         let pty = crate::os::terminal::open_pty(None).unwrap();
-        let mut spec = shell("exec 3< /dev/tty && exit 6");
+        let mut spec = shell("[ -c /dev/fd/0 ] && [ -p /dev/fd/3 ] && exec 4< /dev/tty && exit 6");
         Rc::get_mut(&mut spec).unwrap().session = Session::Terminal;
         let end = pty.slave.as_fd();
-        let wiring = Wiring { stdio: [Stdio::Fd(end), Stdio::Fd(end), Stdio::Fd(end)], keep: None };
+        let pipe = pipe::from_child().unwrap();
+        let numbered = [pipe.theirs.as_fd()];
+        let wiring = Wiring { stdio: [Stdio::Fd(end); 3], beyond: Beyond::Numbered(&numbered) };
         let pid = start(spawner, &spec, &wiring).unwrap();
         assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 6)));
     });
@@ -186,6 +193,94 @@ fn many_on_their_way_at_once_do_not_get_in_each_others_way() {
         }
     }
     assert!(spawner.stacks.borrow().len() <= KEPT_STACKS);
+}
+
+/// Closes all but the three streams, then opens each file under its number.
+fn open_at(files: &[(i32, PathBuf)]) -> Vec<OwnedFd> {
+    // SAFETY: this process is this test's alone, and nothing in it is used again.
+    assert_eq!(unsafe { libc::close_range(3, u32::MAX, 0) }, 0);
+    let open = |(number, path): &(i32, PathBuf)| {
+        // Out of the way first: it may have taken that very number.
+        let file = fcntl(File::open(path).unwrap(), FcntlArg::F_DUPFD_CLOEXEC(500)).unwrap();
+        // SAFETY: the numbers below are free, and the one above is ours.
+        unsafe {
+            assert_eq!(libc::dup3(file, *number, libc::O_CLOEXEC), *number);
+            libc::close(file);
+            OwnedFd::from_raw_fd(*number)
+        }
+    };
+    files.iter().map(open).collect()
+}
+
+#[test]
+fn descriptors_arrive_under_their_numbers_wherever_they_come_from_and_no_other_does() {
+    let folder = tempfile::tempdir().unwrap();
+    for sources in [
+        vec![3],
+        vec![4, 3],
+        vec![100, 101],
+        (100..110).collect(),
+        vec![3, 4, 5],
+        (3..23).rev().collect(),
+        vec![5, 60, 3, 7, 4],
+    ] {
+        let files: Vec<(i32, PathBuf)> =
+            sources.iter().map(|number| (*number, folder.path().join(format!("was-{number}")))).collect();
+        for (_, path) in &files {
+            fs::write(path, "").unwrap();
+        }
+        let outcome = crate::os::testing::in_a_process_of_its_own(|| {
+            let check = || {
+                let open = open_at(&files);
+                let fds: Vec<BorrowedFd<'_>> = open.iter().map(AsFd::as_fd).collect();
+                both_ways(|spawner| arrive(spawner, &fds, &files));
+            };
+            u8::from(std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).is_ok())
+        });
+        assert_eq!(outcome, 1, "{sources:?}");
+    }
+}
+
+fn arrive(spawner: &mut Spawner, fds: &[BorrowedFd<'_>], files: &[(i32, PathBuf)]) {
+    let script = "echo pid $$ $LISTEN_PID; exec ls -l /proc/self/fd";
+    let mut spec = shell(script);
+    Rc::get_mut(&mut spec).unwrap().listen_pid = true;
+    let beyond = Beyond::Numbered(fds);
+    let (text, _) = output_beyond(spawner, &spec, beyond);
+    let mut found: Vec<(i32, &str)> = text
+        .lines()
+        .filter_map(|line| line.split_once(" -> "))
+        .filter_map(|(about, name)| Some((about.rsplit(' ').next()?.parse().ok()?, name)))
+        // The last is the folder that ls reads.
+        .filter(|(number, name)| *number > 2 && !name.starts_with("/proc/"))
+        .collect();
+    found.sort_unstable();
+    let expected: Vec<(i32, &str)> = (3..).zip(files.iter().map(|(_, path)| path.to_str().unwrap())).collect();
+    assert_eq!(found, expected, "{text}");
+    let pids: Vec<&str> = text.lines().find_map(|line| line.strip_prefix("pid ")).unwrap().split(' ').collect();
+    assert_eq!(pids[0], pids[1]);
+    // What tells of the outcome is not overwritten on the way.
+    let mut missing = (*spec).clone();
+    missing.program = c"/no/such".to_owned();
+    let wiring = Wiring { stdio: [Stdio::Null; 3], beyond };
+    for _ in 0..20 {
+        let failure = start(spawner, &Rc::new(missing.clone()), &wiring).unwrap_err();
+        assert_eq!(failure, SpawnFailure { stage: SpawnStage::Exec, errno: libc::ENOENT });
+    }
+}
+
+#[test]
+fn each_of_many_children_at_once_is_told_its_own_process_id() {
+    both_ways(|spawner| {
+        let mut spec = shell("[ $LISTEN_PID = $$ ] && [ $(tr '\\0' '\\n' < /proc/$$/environ | grep -c LISTEN_) = 1 ]");
+        Rc::get_mut(&mut spec).unwrap().listen_pid = true;
+        let mut children: Vec<Spawning> = (0..100).map(|_| spawner.spawn(&spec, &quiet(), None).unwrap()).collect();
+        for child in &mut children {
+            assert_eq!(child.wait(), Ok(()));
+            let pid = nix::unistd::Pid::from_raw(child.pid.0);
+            assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 0)));
+        }
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The memory a child works in until it executes its program.
 #![expect(unsafe_code, reason = "a mapping with a guard page")]
 
+use std::cell::UnsafeCell;
 use std::ffi::c_char;
 use std::fmt;
 use std::io;
@@ -10,7 +11,7 @@ use std::rc::Rc;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
-use crate::os::spawn::child::{Orders, Report};
+use crate::os::spawn::child::{Orders, PID_DIGITS, Report};
 use crate::os::spawn::spec::SpawnSpec;
 
 /// A stack; at its lower end a page that nobody may touch catches an overflow.
@@ -56,11 +57,45 @@ pub(super) struct Workspace {
 pub(super) struct Memory {
     pub(super) stack: Option<Stack>,
     /// The child writes to it, so it is only read once the child has left.
-    pub(super) report: std::cell::UnsafeCell<Report>,
+    pub(super) report: UnsafeCell<Report>,
     pub(super) orders: Option<Orders>,
     pub(super) argv: Vec<*const c_char>,
     pub(super) envp: Vec<*const c_char>,
+    /// `LISTEN_PID=` and room for the child to write the rest.
+    pub(super) listen_pid: UnsafeCell<[u8; LISTEN_PID.len() + PID_DIGITS]>,
+    pub(super) numbered: Vec<i32>,
     pub(super) spec: Rc<SpawnSpec>,
+}
+
+/// What the variable with the child's own process id begins with.
+const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+
+impl Memory {
+    /// What the child is to have of `spec`, with all that only the kernel's answer decides still open.
+    pub(super) fn new(spec: &Rc<SpawnSpec>, stack: Option<Stack>, numbered: Vec<i32>) -> Box<Self> {
+        let mut listen_pid = [0; LISTEN_PID.len() + PID_DIGITS];
+        for (place, byte) in listen_pid.iter_mut().zip(LISTEN_PID) {
+            *place = *byte;
+        }
+        let mut memory = Box::new(Self {
+            stack,
+            report: UnsafeCell::new(Report { errno: 0, stage: 0 }),
+            orders: None,
+            argv: spec.argv.pointers(None),
+            envp: Vec::new(),
+            listen_pid: UnsafeCell::new(listen_pid),
+            numbered,
+            spec: Rc::clone(spec),
+        });
+        let own = spec.listen_pid.then(|| memory.listen_pid.get().cast_const().cast());
+        memory.envp = spec.env.pointers(own);
+        memory
+    }
+
+    /// Where the child writes its process id, if it is to.
+    pub(super) fn pid_digits(&self) -> Option<*mut u8> {
+        self.spec.listen_pid.then(|| self.listen_pid.get().cast::<u8>().wrapping_add(LISTEN_PID.len()))
+    }
 }
 
 impl Workspace {
