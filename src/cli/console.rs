@@ -244,10 +244,10 @@ impl Printer {
         let Some(words) = worth_showing(event) else { return };
         let text = match (self.format, who) {
             (LogFormat::Text, None) if let Some(diagnostics) = rejection(event) => {
-                format!("{}\n{diagnostics}", self.remarks.remark("everup", "· the saved file is not applied"))
+                format!("{}\n{diagnostics}\n", self.remarks.remark("everup", "· the saved file is not applied"))
             }
             (LogFormat::Json, _) => format!("everup: {}\n", sentence(event)),
-            (LogFormat::Text, Some(who)) => format!("{}\n", self.remarks.remark(&who, &words)),
+            (LogFormat::Text, Some(who)) => words.lines().map(|line| self.remarks.remark(&who, line) + "\n").collect(),
             (LogFormat::Text, None) => format!("{}\n", self.remarks.remark("everup", &words)),
         };
         say(&text);

@@ -5,7 +5,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::cli::console::is_trouble;
 use crate::cli::output::{Output, say};
-use crate::cli::show::event::{rejection, reload_words, sentence, tone};
+use crate::cli::show::event::{rejection, reload_words, sentence, tame_lines, tone};
 use crate::handle::Handle;
 use crate::model::event::{EventRecord, EventWord};
 use crate::model::service::Cause;
@@ -93,7 +93,7 @@ impl Told {
     /// The remark about an event.
     fn remark(&mut self, event: &EventRecord, runs: impl FnOnce() -> bool) -> Option<String> {
         if let Some(diagnostics) = rejection(event) {
-            return Some(format!("everup: the saved file is not applied\n{}", diagnostics.trim_end()));
+            return Some(format!("everup: the saved file is not applied\n{diagnostics}"));
         }
         let app = event.instance.clone().or_else(|| event.service.as_ref().map(ToString::to_string))?;
         match event.event {
@@ -106,13 +106,15 @@ impl Told {
                 reload_words(event).map(|words| format!("everup: {app} {words}"))
             }
             EventWord::ReloadRolledBack => {
-                let message = event.message.as_deref().map(crate::cli::output::tame).unwrap_or_default();
-                match (self.reloading.take(), runs()) {
-                    (_, true) => Some(format!("everup: {message} (the running one stays)")),
+                let follows = match (self.reloading.take(), runs()) {
+                    (_, true) => "the running one stays",
                     // How the new one ended, and that it waits for a save, is told of the instance.
-                    (Some(true), false) => None,
-                    (Some(false) | None, false) => Some(format!("everup: {message} (waits for your next save)")),
-                }
+                    (Some(true), false) => return None,
+                    (Some(false) | None, false) => "waits for your next save",
+                };
+                let message = event.message.as_deref().map(tame_lines).unwrap_or_default();
+                let (first, rest) = message.split_once('\n').unwrap_or((&message, ""));
+                Some(format!("everup: {first} ({follows})\n{rest}").trim_end().to_owned())
             }
             EventWord::Ended => {
                 // Whoever saved knows why the old one ended.
@@ -251,6 +253,11 @@ mod tests {
             (done, true, Some("everup: web ready, 212ms after the save")),
         ]);
         let broken = || reload(EventWord::ReloadRolledBack, "app.py:3: SyntaxError: invalid syntax");
+        let checked = reload(EventWord::ReloadRolledBack, "src/a.rs:3: error\n  |\n3 | x\n");
+        says(&[
+            (started(), true, on),
+            (checked, true, Some("everup: src/a.rs:3: error (the running one stays)\n  |\n3 | x")),
+        ]);
         says(&[
             (started(), true, on),
             (broken(), true, Some("everup: app.py:3: SyntaxError: invalid syntax (the running one stays)")),

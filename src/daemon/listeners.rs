@@ -163,6 +163,7 @@ mod tests {
                     | ToGuardian::Signal { .. }
                     | ToGuardian::EndTree { .. }
                     | ToGuardian::Forget { .. }
+                    | ToGuardian::Suspend { .. }
                     | ToGuardian::Quit { .. } => {}
                 }
             }

@@ -381,7 +381,7 @@ impl Guardian {
     /// engine that is yet to stop, and nobody would let it go on again.
     fn suspend(&mut self, now: u64) -> io::Result<()> {
         let (Some(Suspending { group, until }), Some(engine)) = (self.suspending, self.engine) else { return Ok(()) };
-        let stopped = job::is_stopped(engine);
+        let stopped = job::has_stopped(engine);
         if !stopped && now < until {
             return Ok(());
         }

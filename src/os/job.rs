@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, raise, sigprocmask};
 use nix::sys::termios::tcgetsid;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid as Number, getpgid, getpgrp, getsid, tcgetpgrp};
 
 use crate::model::names::Pid;
@@ -56,9 +57,11 @@ pub fn stop_as_by_key(whole: bool) -> io::Result<()> {
     Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?)
 }
 
-/// Whether a process is stopped, be it by a signal or by its debugger.
-pub fn is_stopped(pid: Pid) -> bool {
-    Stat::of(pid).is_some_and(|stat| matches!(stat.state, b'T' | b't'))
+/// Whether a child of ours has stopped with all of its threads. The state in `/proc` is that of its first thread: another
+/// might still take what is typed from the terminal.
+pub fn has_stopped(child: Pid) -> bool {
+    let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    matches!(waitid(Id::Pid(Number::from_raw(child.0)), flags), Ok(WaitStatus::Stopped(..)))
 }
 
 /// The process group that leads the session of a pseudo-terminal. It has no shell above it, so the kernel does not let
@@ -83,9 +86,9 @@ impl Group {
         signals::is_handled_by(Pid(self.0.as_raw()), Signal::SIGTSTP)
     }
 
-    /// Whether its leader is stopped.
+    /// Whether its leader is stopped, be it by a signal or by its debugger.
     pub fn is_stopped(self) -> bool {
-        is_stopped(Pid(self.0.as_raw()))
+        Stat::of(Pid(self.0.as_raw())).is_some_and(|stat| matches!(stat.state, b'T' | b't'))
     }
 
     /// Stops all of it.

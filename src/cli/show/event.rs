@@ -35,9 +35,9 @@ pub(crate) fn sentence(event: &EventRecord) -> String {
 }
 
 /// What somebody who watches is told of a reload: `app.py changed → restarting`, `ready, 212ms after the save`, `not
-/// reloaded: app.py:3: SyntaxError`; none for other events.
+/// reloaded: app.py:3: SyntaxError` and in further lines what the check wrote; none for other events.
 pub(crate) fn reload_words(event: &EventRecord) -> Option<String> {
-    let message = event.message.as_deref().map(tame).unwrap_or_default();
+    let message = event.message.as_deref().map(tame_lines).unwrap_or_default();
     let by_save = event.cause == Some(Cause::Watch);
     Some(match event.event {
         EventWord::ReloadStarted if by_save => format!("{message} → restarting"),
@@ -75,18 +75,22 @@ pub(crate) fn reload_words(event: &EventRecord) -> Option<String> {
     })
 }
 
-/// What is wrong with a file that was not applied, whole: several lines, the last one ended.
+/// What is wrong with a file that was not applied, whole: several lines.
 pub(crate) fn rejection(event: &EventRecord) -> Option<String> {
-    let message = event.message.as_deref().filter(|_| event.event == EventWord::ConfigRejected)?;
-    Some(message.lines().map(|line| tame(line) + "\n").collect())
+    event.message.as_deref().filter(|_| event.event == EventWord::ConfigRejected).map(tame_lines)
+}
+
+/// A text of several lines, each in check.
+pub(crate) fn tame_lines(text: &str) -> String {
+    text.lines().map(tame).collect::<Vec<_>>().join("\n")
 }
 
 /// Everything but when, who and what.
 pub(crate) fn details(event: &EventRecord) -> String {
     let reload = matches!(event.event, EventWord::ReloadStarted | EventWord::ReloadDone | EventWord::ReloadRolledBack);
     if let Some(message) = event.message.as_deref().filter(|_| reload) {
-        // It names the files, and how long it took.
-        return tame(message);
+        // It names the files, and how long it took; what a check wrote besides is not for a line.
+        return message.lines().next().map(tame).unwrap_or_default();
     }
     let mut parts = vec![];
     match (event.code, event.signal) {
@@ -210,7 +214,7 @@ pub(crate) mod tests {
             (whole, "   3m ago  -             config_applied  a\\nb"),
             (event(EventWord::Ready), "   3m ago  web           ready"),
             (
-                reload(EventWord::ReloadDone, "app.py: ready after 212ms"),
+                reload(EventWord::ReloadDone, "app.py: ready after 212ms\nand more"),
                 "   3m ago  web           reload_done     app.py: ready after 212ms",
             ),
         ] {
@@ -233,7 +237,7 @@ pub(crate) mod tests {
             (asked, Some("reload asked for by key r")),
             (reload(EventWord::ReloadDone, "app.py: ready after 212ms"), Some("ready, 212ms after the save")),
             (done, Some("ready, 212ms after it was asked for")),
-            (reload(EventWord::ReloadRolledBack, "app.py:3: a\nb"), Some("not reloaded: app.py:3: a\\nb")),
+            (reload(EventWord::ReloadRolledBack, "app.py:3: a\n\u{1b}b"), Some("not reloaded: app.py:3: a\n\\x1bb")),
             (event(EventWord::Ready), None),
         ] {
             assert_eq!(reload_words(&event).as_deref(), expected);
@@ -244,7 +248,7 @@ pub(crate) mod tests {
     fn a_rejected_file_is_shown_whole_but_steers_no_terminal() {
         let message = Some("error: a\n  |\n1 | \u{1b}[2Jb\n".to_owned());
         let event = EventRecord { message, ..event(EventWord::ConfigRejected) };
-        assert_eq!(rejection(&event).as_deref(), Some("error: a\n  |\n1 | \\x1b[2Jb\n"));
+        assert_eq!(rejection(&event).as_deref(), Some("error: a\n  |\n1 | \\x1b[2Jb"));
         assert_eq!(rejection(&reload(EventWord::ReloadDone, "x")), None);
     }
 }
