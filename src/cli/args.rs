@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, doctor, down, events, init, logs, man, probe, reload, restart, run, scale, schema,
-    signal, start, status, stop, up, version, why,
+    check, completion, config, dev, doctor, down, events, init, logs, man, probe, reload, restart, run, scale, schema, signal,
+    start, status, stop, up, version, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -20,6 +20,7 @@ const SCREEN: &str = "\
 Usage: everup [OPTIONS] VERB [ARGS]
 
   run [opts] -- CMD…       wrap one program: keep it up, ask its health
+  dev [SVC…] [-- CMD…]     develop: save a file and the new code serves
   up [SVC…] [-d]           make reality match supervisor.yaml
   down                     stop everything, then the supervisor
   start, stop, restart     one service or several
@@ -147,6 +148,8 @@ pub(crate) struct Globals {
 pub(crate) enum Verb {
     /// Wrap one program: no file needed, its terminal and exit code stay its own
     Run(run::Run),
+    /// Develop: a program is restarted when its files change, a broken save leaves the running one up
+    Dev(dev::Dev),
     /// Make reality match the file; on a running project only the difference is applied
     Up(up::Up),
     /// Stop all services in reverse order, then the supervisor
@@ -198,7 +201,7 @@ pub(crate) enum Verb {
 }
 
 /// Verbs of versions to come: asked for by name, they say so.
-pub(crate) const LATER: [&str; 6] = ["dev", "top", "history", "plot", "upgrade", "import"];
+pub(crate) const LATER: [&str; 5] = ["top", "history", "plot", "upgrade", "import"];
 
 /// How long to wait until what is promised holds.
 #[derive(Clone, Copy, Debug, Default, Args)]

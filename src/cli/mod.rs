@@ -6,7 +6,6 @@ mod console;
 mod demo_app;
 mod detach;
 mod failure;
-#[expect(dead_code, reason = "`dev` is to call it")]
 mod keys;
 mod live;
 mod offline;
@@ -115,6 +114,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
     let exit = match verb {
         // These may end with a program's own code.
         Verb::Run(args) => return verbs::run::run(args, context),
+        Verb::Dev(args) => return verbs::dev::run(args, context),
         Verb::Up(args) => return verbs::up::run(&args, context),
         Verb::Demo(args) => return verbs::demo::run(&args, context),
         Verb::DemoApp(args) => return demo_app::run(&args),

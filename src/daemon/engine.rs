@@ -1,6 +1,6 @@
 //! The loop: the only owner of the core, and the only receiver of news.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,14 @@ use crate::daemon::spawn::Inherited;
 use crate::daemon::state::Keeper;
 use crate::daemon::terminal::Terminal;
 use crate::daemon::usage::Usages;
+use crate::daemon::watching::Watching;
 use crate::daemon::{Mode, startup};
 use crate::guardian::protocol::{Capabilities, FromGuardian, Token};
 use crate::handle::{Handle, Request};
 use crate::logs::pump::{Attach, LogFault, Pump};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::{EventWord, Fact};
-use crate::model::names::{InstanceId, Run};
+use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::service::End;
 use crate::model::signal::Signal;
 use crate::model::status::Warning;
@@ -60,6 +61,9 @@ pub(super) struct Engine {
     pub(super) pump: Pump,
     pub(super) faults: mpsc::Receiver<LogFault>,
     pub(super) publisher: Publisher,
+    pub(super) watching: Watching,
+    /// Checks of new code that are under way.
+    pub(super) checks: BTreeMap<ServiceName, AbortHandle>,
     pub(super) usages: Usages,
     pub(super) oom: crate::os::oom::Watch,
     pub(super) notices: Notices,
@@ -90,7 +94,11 @@ pub(super) struct Engine {
     /// What of the output of current runs was not kept.
     pub(super) log_troubles: BTreeMap<InstanceId, String>,
     /// Runs that are over and wait for their last lines before they are written down.
-    pub(super) records_due: usize,
+    pub(super) records_due: BTreeSet<(InstanceId, Run)>,
+    /// News of a failure, kept back until the last lines of its run tell which line of the source is to blame.
+    pub(super) failures: BTreeMap<InstanceId, Fact>,
+    /// What the last lines of each instance's latest failed run blame.
+    pub(super) blamed: BTreeMap<InstanceId, (Run, String)>,
     /// When everup was last told by a signal to stop.
     pub(super) told_to_stop: Option<crate::model::units::Moment>,
 }
@@ -103,6 +111,8 @@ impl Engine {
 
     /// Supervises until nothing is left to supervise. Returns everup's exit code.
     pub(super) async fn supervise(&mut self) -> u8 {
+        self.follow_files();
+        self.await_first_look().await;
         self.advance(vec![Event::Tick]);
         self.slim_later();
         let mut samples = tokio::time::interval(self.core.plan().sample_every);
@@ -153,6 +163,7 @@ impl Engine {
             }
             events = news;
         }
+        self.follow_files();
         if self.now.moment.since(self.published_at) >= SNAPSHOT_RESTS {
             self.publish();
         } else {
@@ -273,9 +284,10 @@ impl Engine {
         }
     }
 
-    fn take_news(&mut self, news: News) -> Option<Event> {
+    pub(super) fn take_news(&mut self, news: News) -> Option<Event> {
         match news {
             News::Core(event) => Some(event),
+            News::Watch(sight) => self.take_sight(sight),
             News::Notify { instance, sender, bytes } => self.notified(&instance, sender, &bytes),
             News::RunOver(record) => {
                 self.run_over(*record);

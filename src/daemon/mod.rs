@@ -1,6 +1,7 @@
 //! The engine's shell: one loop that owns the core, and the hands that carry out what it decides.
 
 mod asking;
+mod checks;
 mod commands;
 mod engine;
 mod journal;
@@ -19,6 +20,7 @@ mod state;
 mod suspend;
 mod terminal;
 mod usage;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -52,6 +54,15 @@ pub enum Mode {
     Up {
         /// Without a controlling terminal (`-d`, systemd): SIGHUP reconciles with the file.
         detached: bool,
+        /// Whether files are watched whatever the file says (`--watch`).
+        watch: bool,
+    },
+    /// `dev`: files are watched, and the project's own file applies itself when it is saved.
+    Dev {
+        /// One service alone, as if everup were not there: what it writes is passed on as it comes.
+        alone: bool,
+        /// That one service gets a pseudo-terminal of its own.
+        terminal: bool,
     },
     /// `run`: one program, as if everup were not there.
     Run {

@@ -21,6 +21,8 @@ pub(super) enum News {
         /// What it says.
         bytes: Vec<u8>,
     },
+    /// About watched files.
+    Watch(crate::watch::News),
     /// The end of a run with its last lines: complete, to be written down.
     RunOver(Box<RunRecord>),
     /// Whoever read what `run` prints has gone: the program would have got SIGPIPE.

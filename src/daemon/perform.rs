@@ -12,7 +12,7 @@ use crate::daemon::news::News;
 use crate::daemon::processes::{Owner, Running};
 use crate::daemon::spawn::{self, Occasion, Told};
 use crate::guardian::protocol::StdioSpec;
-use crate::model::event::Fact;
+use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{LogsTo, ServicePlan};
 use crate::model::service::{End, SpawnStage};
@@ -40,8 +40,10 @@ impl Engine {
                 Action::RunHook { instance, run, hook, plan, cause, end } => {
                     self.run_hook(instance, run, &plan, Occasion { hook, cause, end });
                 }
+                Action::Check { service, seq, plan, files } => self.check(service, seq, &plan, &files),
+                Action::DropCheck { service } => self.drop_check(&service),
+                Action::Disregard { service, path } => self.watching.disregard(&service, &path),
                 Action::CloseSockets { service } => self.listeners.close(&service, &self.processes),
-                Action::Check { .. } | Action::DropCheck { .. } | Action::Disregard { .. } => {}
                 Action::Record(fact) => self.record(fact),
                 Action::Answer { id, result } => {
                     self.publish();
@@ -177,12 +179,22 @@ impl Engine {
             cause = fact.cause.map(tracing::field::display),
             message = fact.message,
         );
-        let Some(mut record) = self.publisher.fact(fact, wall) else { return };
+        let told = if fact.event == EventWord::Failed {
+            let due = fact.instance().zip(fact.run).is_some_and(|end| self.records_due.contains(&end));
+            if let Some(id) = fact.instance().filter(|_| due) {
+                self.failures.insert(id, fact);
+                return;
+            }
+            self.tell_failure(fact, wall)
+        } else {
+            self.publisher.fact(fact, wall)
+        };
+        let Some(mut record) = told else { return };
         let Some(run) = record.run else {
             self.publisher.recorder.run(record);
             return;
         };
-        self.records_due += 1;
+        self.records_due.insert((record.instance.clone(), run));
         let lines = self.pump.finish(record.instance.clone(), run);
         let inbox = self.inbox.clone();
         tokio::task::spawn_local(async move {
@@ -200,7 +212,8 @@ fn not_spawned(instance: &InstanceId, run: Run, stage: SpawnStage, errno: i32, o
     Event::Ended { instance: instance.clone(), run, end: End::NotSpawned { stage, errno }, traces }
 }
 
-fn told_of(end: &End, output: &str) -> String {
+/// How a command ended, with the last line it wrote.
+pub(super) fn told_of(end: &End, output: &str) -> String {
     let how = match end {
         End::Code(code) => format!("exit code {code}"),
         End::Signal { signal, .. } => format!("ended by SIG{signal}"),

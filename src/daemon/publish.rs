@@ -55,7 +55,7 @@ impl Publisher {
     /// still lacks its last lines.
     pub(super) fn fact(&mut self, fact: Fact, wall: Timestamp) -> Option<RunRecord> {
         self.seq += 1;
-        let id = fact.service.clone().zip(fact.index).map(|(service, index)| InstanceId { service, index });
+        let id = fact.instance();
         self.note(&fact, id.as_ref(), wall);
         let over = self.over(&fact, id.as_ref(), wall);
         let record = Arc::new(EventRecord {
@@ -114,16 +114,20 @@ impl Publisher {
             (EventWord::Starting, Some(id), _) => {
                 self.started.insert(id.clone(), wall);
             }
+            (EventWord::ReloadStarted, _, Some(service)) if fact.cause == Some(Cause::Watch) => {
+                let what = fact.message.clone().unwrap_or_default();
+                self.changes.entry(service.clone()).or_default().push_back(Change { at: wall, what });
+            }
             (EventWord::ConfigApplied, _, Some(service)) => {
                 let changes = self.changes.entry(service.clone()).or_default();
                 for what in fact.message.iter().flat_map(|keys| keys.split(", ")) {
                     changes.push_back(Change { at: wall, what: what.to_owned() });
                 }
-                while changes.len() > CHANGES {
-                    changes.pop_front();
-                }
             }
             _ => {}
+        }
+        if let Some(changes) = fact.service.as_ref().and_then(|service| self.changes.get_mut(service)) {
+            changes.drain(..changes.len().saturating_sub(CHANGES));
         }
     }
 

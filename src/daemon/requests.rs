@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::config::develop::develop;
 use crate::core::event::{Event, RequestId};
+use crate::daemon::Mode;
 use crate::daemon::engine::Engine;
 use crate::daemon::startup::FileMark;
 use crate::handle::Request;
@@ -75,10 +77,10 @@ impl Engine {
         Event::Asked { id, command, wait, by }
     }
 
-    /// SIGHUP: makes reality match the file; a bad file changes nothing and is said in the log and events.
-    pub(super) fn reconcile_by_signal(&mut self) {
+    /// Makes reality match the file, because of `why`; a bad file changes nothing and is said in the log and events.
+    pub(super) fn apply_file(&mut self, why: &str) {
         let (reply, _nobody) = oneshot::channel();
-        let by = Caller("SIGHUP".to_owned());
+        let by = Caller(why.to_owned());
         let request = Request::Up { config: None, start: vec![], dry_run: false, wait: None, by, reply };
         if let Some(event) = self.take_request(request) {
             self.advance(vec![event]);
@@ -108,10 +110,14 @@ impl Engine {
     }
 
     fn load(&self, path: &Path) -> Result<Plan, Denied> {
-        crate::config::load(path, &self.surroundings).map_err(|diagnostics| Denied {
+        let plan = crate::config::load(path, &self.surroundings).map_err(|diagnostics| Denied {
             code: DeniedCode::ConfigInvalid,
             message: diagnostics.render(false),
             hint: Some("nothing was changed; everup check shows the same".to_owned()),
+        })?;
+        Ok(match self.mode {
+            Mode::Dev { .. } => develop(plan, &self.surroundings).plan,
+            Mode::Up { .. } | Mode::Run { .. } => plan,
         })
     }
 }

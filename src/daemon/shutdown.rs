@@ -7,6 +7,10 @@ use crate::daemon::engine::Engine;
 use crate::daemon::news::News;
 use crate::daemon::state::Keeper;
 use crate::history::run::RunRecord;
+use crate::logs::blame::blame;
+use crate::model::event::Fact;
+use crate::model::service::Cause;
+use crate::model::units::Timestamp;
 use crate::os::clock;
 
 /// How long children that lost the guardian have between TERM and KILL.
@@ -43,19 +47,53 @@ impl Engine {
     /// Waits for the last lines of the runs that are over, so that each of them is written down.
     async fn await_records(&mut self) {
         let until = tokio::time::Instant::now() + RECORDS;
-        while self.records_due > 0 {
+        while !self.records_due.is_empty() {
             match tokio::time::timeout_at(until, self.news.recv()).await {
                 Ok(Some(News::RunOver(record))) => self.run_over(*record),
-                Ok(Some(News::Core(_) | News::Notify { .. } | News::Interrupted | News::Halted | News::ReaderGone)) => {
-                }
+                Ok(Some(
+                    News::Core(_)
+                    | News::Watch(_)
+                    | News::Notify { .. }
+                    | News::Interrupted
+                    | News::Halted
+                    | News::ReaderGone,
+                )) => {}
                 Ok(None) | Err(_) => break,
             }
         }
     }
 
-    pub(super) fn run_over(&mut self, record: RunRecord) {
-        self.records_due = self.records_due.saturating_sub(1);
+    /// A run is over and its last lines are known: what they blame is told too.
+    pub(super) fn run_over(&mut self, mut record: RunRecord) {
+        self.records_due.retain(|(instance, run)| *instance != record.instance || Some(*run) != record.run);
+        let place = self.place_blamed_by(&record);
+        if let Some(place) = &place {
+            record.evidence.push(format!("its output names {place}"));
+        }
+        if let (Some(place), Some(run)) = (&place, record.run) {
+            self.blamed.insert(record.instance.clone(), (run, place.clone()));
+            self.publish_due.get_or_insert(self.now.moment);
+        }
+        if let Some(fact) = self.failures.remove(&record.instance) {
+            self.tell_failure(fact, self.now.wall);
+        }
         self.publisher.recorder.run(record);
+    }
+
+    /// Tells of a failure, now that the end of its run is written down, with the place it blames.
+    pub(super) fn tell_failure(&mut self, mut fact: Fact, wall: Timestamp) -> Option<RunRecord> {
+        let blamed = fact.instance().and_then(|id| self.blamed.get(&id)).filter(|(run, _)| Some(*run) == fact.run);
+        if let Some((_, place)) = blamed {
+            fact.message = Some(fact.message.map_or(place.clone(), |message| format!("{place} ({message})")));
+        }
+        self.publisher.fact(fact, wall)
+    }
+
+    /// The line of the source that a run which failed by itself blames in its last lines.
+    fn place_blamed_by(&self, record: &RunRecord) -> Option<String> {
+        let failed = record.cause == Cause::Exit && record.code.is_some_and(|code| code != 0);
+        let lines: Vec<&str> = record.last_lines.iter().map(String::as_str).filter(|_| failed).collect();
+        blame(&lines, &self.core.plan_of(&record.instance.service)?.cwd)
     }
 
     fn end_memory(&mut self) {

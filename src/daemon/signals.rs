@@ -23,8 +23,8 @@ const FOR_THE_PROGRAM: [i32; 2] = [10, 12];
 impl Engine {
     /// everup itself was sent a signal.
     pub(super) fn signalled(&mut self, signal: Signal, from_terminal: bool) -> Option<Event> {
-        let running_one = matches!(self.mode, Mode::Run { .. });
-        let detached = matches!(self.mode, Mode::Up { detached: true });
+        let running_one = matches!(self.mode, Mode::Run { .. } | Mode::Dev { alone: true, .. });
+        let detached = matches!(self.mode, Mode::Up { detached: true, .. });
         if is_stop(signal) && !from_terminal && self.is_echo() {
             return None;
         }
@@ -33,7 +33,7 @@ impl Engine {
             Signal::INT if running_one => Some(self.interrupted(false)),
             Signal::INT | Signal::TERM => Some(self.stop_all(&format!("SIG{signal} ({origin})"))),
             Signal::HUP if detached => {
-                self.reconcile_by_signal();
+                self.apply_file("SIGHUP");
                 None
             }
             Signal::HUP => Some(self.stop_all("SIGHUP (its terminal has gone)")),

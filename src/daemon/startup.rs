@@ -20,12 +20,13 @@ use crate::daemon::publish::Publisher;
 use crate::daemon::state::{Keeper, State};
 use crate::daemon::terminal::Terminal;
 use crate::daemon::usage::Usages;
+use crate::daemon::watching::Watching;
 use crate::daemon::{Launch, Mode, StartError, journal, spawn};
 use crate::guardian::protocol::Capabilities;
 use crate::handle::Handle;
 use crate::history::record::Recorder;
 use crate::logs::pump::Pump;
-use crate::model::names::{InstanceId, Pid};
+use crate::model::names::{InstanceId, Pid, ServiceName};
 use crate::model::plan::Plan;
 use crate::model::status::{OwnUsage, Status, Warning};
 use crate::model::units::Timestamp;
@@ -134,13 +135,11 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         .map_err(|error| warnings.push(Warning { code: "not_listed".to_owned(), message: error.to_string() }))
         .ok();
     let terminal = match &mode {
-        Mode::Run { terminal } => plan
-            .services
-            .first()
-            .map(|service| Terminal::open(InstanceId { service: service.name.clone(), index: 1 }, *terminal))
+        Mode::Run { terminal } | Mode::Dev { alone: true, terminal } => the_one(&plan, &start)
+            .map(|service| Terminal::open(InstanceId { service, index: 1 }, *terminal))
             .transpose()
             .map_err(failed("take over the terminal".to_owned()))?,
-        Mode::Up { .. } => None,
+        Mode::Up { .. } | Mode::Dev { alone: false, .. } => None,
     };
     let file = plan.file.as_deref().map(FileMark::of).unwrap_or_default();
     Ok(Engine {
@@ -155,6 +154,8 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         faults: pump.faults(),
         pump,
         publisher,
+        watching: Watching::default(),
+        checks: std::collections::BTreeMap::new(),
         usages: Usages::new(),
         oom: crate::os::oom::Watch::new(),
         notices: Notices::default(),
@@ -179,7 +180,9 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         exit_code: None,
         stop_signals: 0,
         log_troubles: std::collections::BTreeMap::new(),
-        records_due: 0,
+        records_due: std::collections::BTreeSet::new(),
+        failures: std::collections::BTreeMap::new(),
+        blamed: std::collections::BTreeMap::new(),
         told_to_stop: None,
     })
 }
@@ -242,6 +245,12 @@ fn first_status(plan: &Plan, started_at: Timestamp) -> Status {
         warnings: vec![],
         services: vec![],
     }
+}
+
+/// The service that has the terminal: the one that is named, else the first that starts by itself.
+fn the_one(plan: &Plan, start: &[ServiceName]) -> Option<ServiceName> {
+    let by_itself = || plan.services.iter().find(|service| service.enabled).map(|service| service.name.clone());
+    start.first().cloned().or_else(by_itself)
 }
 
 fn open_unix(

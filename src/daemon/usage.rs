@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::daemon::engine::Engine;
 use crate::guardian::protocol::Token;
 use crate::model::names::{InstanceId, Pid};
+use crate::model::service::State;
 use crate::model::status::{OwnUsage, Status, Warning};
 use crate::os::clock;
 use crate::os::usage::{Sampler, Usage};
@@ -55,11 +56,21 @@ impl Engine {
         let plan = self.core.plan();
         let mut services = self.core.statuses(self.now.moment);
         for service in &mut services {
+            service.warnings.extend_from_slice(self.watching.troubles_of(&service.name));
             for instance in &mut service.instances {
                 let id = InstanceId { service: service.name.clone(), index: instance.index };
                 if let Some(message) = self.log_troubles.get(&id) {
                     let message = format!("{}: {message}", instance.name);
                     service.warnings.push(Warning { code: "not_persisted".to_owned(), message });
+                }
+                if let Some((_, place)) =
+                    self.blamed.get(&id).filter(|(run, _)| Some(*run) == instance.run && instance.state == State::Failed)
+                {
+                    instance.reason = Some(match instance.reason.take() {
+                        Some(reason) => format!("{place} ({reason})"),
+                        None => place.clone(),
+                    });
+                    service.reason.clone_from(&instance.reason);
                 }
                 // A reading of a run that is over says nothing about this one.
                 let Some((_, usage)) = self.usages.read.get(&id).filter(|(pid, _)| Some(*pid) == instance.pid) else {
@@ -96,6 +107,7 @@ impl Engine {
             let message = "the file has changed since it was applied; everup up applies it".to_owned();
             all.push(Warning { code: "drift".to_owned(), message });
         }
+        all.extend_from_slice(self.watching.troubles_of_file());
         all
     }
 }

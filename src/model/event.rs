@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::names::{Run, ServiceName};
+use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::service::{Cause, Certainty};
 use crate::model::signal::Signal;
 use crate::model::units::Timestamp;
@@ -127,6 +127,11 @@ pub struct Fact {
 }
 
 impl Fact {
+    /// The instance it is about; none: a service or the whole project.
+    pub fn instance(&self) -> Option<InstanceId> {
+        self.service.clone().zip(self.index).map(|(service, index)| InstanceId { service, index })
+    }
+
     /// A fact with nothing but its word; the rest is filled in where it applies.
     pub fn new(event: EventWord) -> Self {
         Self {

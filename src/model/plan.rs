@@ -20,6 +20,8 @@ pub struct Plan {
     pub project: String,
     /// The file it was read from; none for `run`.
     pub file: Option<PathBuf>,
+    /// The files it was read from: that one, and every `env_file`; absolute.
+    pub read_from: Vec<PathBuf>,
     /// The folder relative paths are taken from.
     pub root: PathBuf,
     /// Where logs, history and socket are kept; absolute.

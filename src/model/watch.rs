@@ -1,9 +1,10 @@
 //! Watched files: which ones count, and what happened to them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::template::Template;
+use crate::model::selector::fits;
+use crate::model::template::{Slots, Template};
 
 /// `watch:` of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,41 @@ impl WatchPlan {
             debounce: Duration::from_millis(20),
             check: vec![],
             poll: false,
+        }
+    }
+
+    /// The commands that check `files` (absolute), in order: none where there is nothing to check. Files below `folder`,
+    /// where the commands run, are named relative to it.
+    pub fn checks(&self, files: &[PathBuf], folder: &Path, slots: Slots) -> Vec<Vec<String>> {
+        let of = |globs: &[String]| -> Vec<String> {
+            let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let fitting = files.iter().filter(|path| {
+                globs.is_empty() || globs.iter().any(|glob| fits(glob, &named(path)))
+            });
+            fitting.map(|path| path.strip_prefix(folder).unwrap_or(path).display().to_string()).collect()
+        };
+        let each = self.check.iter().find_map(|word| match word {
+            CheckWord::File(globs) => Some(of(globs)),
+            CheckWord::Text(_) | CheckWord::Changed(_) => None,
+        });
+        let in_vain = |word: &CheckWord| match word {
+            CheckWord::Changed(globs) => of(globs).is_empty(),
+            CheckWord::Text(_) | CheckWord::File(_) => false,
+        };
+        if self.check.is_empty() || self.check.iter().any(in_vain) {
+            return vec![];
+        }
+        let command = |file: Option<&String>| {
+            let words = self.check.iter().flat_map(|word| match word {
+                CheckWord::Text(text) => vec![text.render(slots)],
+                CheckWord::Changed(globs) => of(globs),
+                CheckWord::File(_) => file.cloned().into_iter().collect(),
+            });
+            words.collect()
+        };
+        match each {
+            Some(files) => files.iter().map(|file| command(Some(file))).collect(),
+            None => vec![command(None)],
         }
     }
 }
@@ -86,4 +122,39 @@ pub struct FileChange {
     pub before: Option<Content>,
     /// What it holds now; none: it is gone.
     pub after: Option<Content>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_told_the_files_it_can_read() {
+        let text = |text: &str| CheckWord::Text(Template::text(text));
+        let globs = |globs: &[&str]| globs.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let files = ["/srv/app.py", "/srv/lib/a.js", "/srv/lib/b.js", "/etc/c.toml"].map(PathBuf::from);
+        let slots = Slots { index: 1, port: None };
+        for (check, expected) in [
+            (vec![], vec![]),
+            (vec![text("make"), text("check")], vec!["make check"]),
+            (vec![text("py"), CheckWord::Changed(globs(&["*.py", "*.pyi"]))], vec!["py app.py"]),
+            (vec![text("all"), CheckWord::Changed(vec![])], vec!["all app.py lib/a.js lib/b.js /etc/c.toml"]),
+            (vec![text("py"), CheckWord::Changed(globs(&["*.rb"]))], vec![]),
+            (vec![text("js"), CheckWord::File(globs(&["*.js"])), text("!")], vec!["js lib/a.js !", "js lib/b.js !"]),
+            (vec![text("rb"), CheckWord::File(globs(&["*.rb"]))], vec![]),
+        ] {
+            let plan = WatchPlan {
+                paths: vec![PathBuf::from("/srv")],
+                include: vec![],
+                ignore: vec![],
+                gitignore: true,
+                debounce: Duration::ZERO,
+                check: check.clone(),
+                poll: false,
+            };
+            let found: Vec<String> =
+                plan.checks(&files, Path::new("/srv"), slots).iter().map(|words| words.join(" ")).collect();
+            assert_eq!(found, expected, "{check:?}");
+        }
+    }
 }

@@ -9,6 +9,8 @@
 mod support;
 
 mod deaths;
+mod dev;
+mod developing;
 mod doors;
 mod faults;
 mod hooks;

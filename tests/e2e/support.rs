@@ -22,10 +22,15 @@ pub(crate) struct Project {
 }
 
 impl Project {
+    /// An empty folder.
+    pub(crate) fn bare() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { folder, supervisor: None, engine: std::cell::Cell::default() }
+    }
+
     /// A folder with this `supervisor.yaml`.
     pub(crate) fn new(yaml: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let project = Self { folder, supervisor: None, engine: std::cell::Cell::default() };
+        let project = Self::bare();
         project.write("supervisor.yaml", yaml);
         project
     }

@@ -38,6 +38,7 @@ pub(crate) fn project(dice: &mut Dice) -> Arc<Plan> {
     Arc::new(Plan {
         project: "sim".into(),
         file: None,
+        read_from: vec![],
         root: PathBuf::from("/"),
         state_dir: PathBuf::from("/state"),
         exit_with,

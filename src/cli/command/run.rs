@@ -26,12 +26,26 @@ use crate::os::program;
     after_help = "Examples:\n  everup run --health http://127.0.0.1:8888/health -- python app.py\n  everup run --restart always --env LOG_LEVEL=debug -- ./server\n  everup run --port 8888 --health 'http://127.0.0.1:${PORT}/health' -- gunicorn app:app\n\nThe program has the terminal; Ctrl-C reaches it as INT, a second one kills it. It is restarted when it fails (on-failure);\nits exit code is everup's own. Trouble in everup itself: 125; the program cannot be executed: 126; it is not there: 127."
 )]
 pub(crate) struct Run {
-    /// Ask this URL whether it is well (http://…, tcp://…)
-    #[arg(long, value_name = "URL")]
-    health: Option<String>,
+    /// How the program is run.
+    #[command(flatten)]
+    program: ProgramArgs,
     /// always, on-failure or never [default: on-failure]
     #[arg(long, value_name = "POLICY", value_parser = ["always", "on-failure", "never", "unless-stopped"], hide_possible_values = true)]
     restart: Option<String>,
+    /// Restart it when files below this folder change; can be repeated
+    #[arg(long, value_name = "PATH")]
+    watch: Vec<PathBuf>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+/// How one program that no file describes is run.
+#[derive(Debug, Args)]
+pub(crate) struct ProgramArgs {
+    /// Ask this URL whether it is well (http://…, tcp://…)
+    #[arg(long, value_name = "URL")]
+    health: Option<String>,
     /// The project's name [default: the script's or program's]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -44,12 +58,35 @@ pub(crate) struct Run {
     /// The signal that asks it to stop [default: TERM]
     #[arg(long, value_name = "SIGNAL", value_parser = Signal::parse)]
     stop: Option<Signal>,
-    /// Restart it when files change: in a later version
-    #[arg(long, value_name = "PATH", hide = true)]
-    watch: Vec<PathBuf>,
-    /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
-    pub(crate) command: Vec<String>,
+}
+
+impl ProgramArgs {
+    /// As the plan is made from, with a name that no live project of this folder has.
+    pub(crate) fn options(self, command: Vec<String>, folder: PathBuf) -> RunOptions {
+        RunOptions {
+            name: Some(self.name.unwrap_or_else(|| free_name(&name_for(&command), &folder))),
+            command,
+            folder,
+            health: self.health,
+            env: self.env,
+            port: self.port.map(|port| port.to_string()),
+            stop: self.stop.map(|signal| signal.to_string()),
+            ..RunOptions::default()
+        }
+    }
+
+    /// The first option that was given, by name.
+    pub(crate) fn first_given(&self) -> Option<&'static str> {
+        [
+            ("--health", self.health.is_some()),
+            ("--name", self.name.is_some()),
+            ("--env", !self.env.is_empty()),
+            ("--port", self.port.is_some()),
+            ("--stop", self.stop.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
+    }
 }
 
 /// Becomes the program's parent; comes back with its exit code.
@@ -57,25 +94,11 @@ pub(crate) struct Run {
 /// # Errors
 /// What went wrong in everup itself; 126 and 127 when the program cannot be executed or is not there.
 pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
-    if !args.watch.is_empty() {
-        return Err(Failure::new(Exit::RunTrouble, "cannot watch files: --watch is not in this version yet")
-            .hint("leave it out; `everup restart` starts the new code"));
-    }
-    refuse_unknown_option(&args.command)?;
+    refuse_unknown_option(&args.command, "run")?;
     let cwd = here()?;
     find_program(&args.command, &cwd)?;
-    let name = args.name.unwrap_or_else(|| free_name(&name_for(&args.command), &cwd));
-    let options = RunOptions {
-        command: args.command,
-        folder: cwd,
-        name: Some(name),
-        health: args.health,
-        restart: args.restart,
-        env: args.env,
-        port: args.port.map(|port| port.to_string()),
-        stop: args.stop.map(|signal| signal.to_string()),
-        watch: args.watch,
-    };
+    let options =
+        RunOptions { restart: args.restart, watch: args.watch, ..args.program.options(args.command, cwd) };
     let plan = config::wrap(&options, &surroundings()).map_err(|diagnostics| {
         context.out.trouble(&diagnostics.render(context.out.talk_paint().0));
         Failure::new(Exit::RunTrouble, "cannot run it: its options make no sense")
@@ -99,10 +122,10 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
 }
 
 /// What looks like an option is none of ours, and hardly a program.
-fn refuse_unknown_option(command: &[String]) -> Result<(), Failure> {
+pub(crate) fn refuse_unknown_option(command: &[String], verb: &str) -> Result<(), Failure> {
     let Some(word) = command.first().filter(|word| word.starts_with('-')) else { return Ok(()) };
     let options: Vec<String> = Cli::command()
-        .find_subcommand("run")
+        .find_subcommand(verb)
         .into_iter()
         .flat_map(clap::Command::get_arguments)
         .filter_map(|option| option.get_long().map(|name| format!("--{name}")))
@@ -110,14 +133,14 @@ fn refuse_unknown_option(command: &[String]) -> Result<(), Failure> {
     let near = nearest(word.split('=').next().unwrap_or(word), options.iter().map(String::as_str));
     let failure = Failure::new(Exit::RunTrouble, format!("cannot understand the option {word}"));
     Err(if near.is_empty() {
-        failure.hint("`everup run -h` lists the options")
+        failure.hint(format!("`everup {verb} -h` lists the options"))
     } else {
         failure.hint(format!("did you mean {}?", near.join(" or ")))
     })
 }
 
 /// Looks the program up, so that a typo ends with the shell's own code instead of a restart.
-fn find_program(command: &[String], cwd: &Path) -> Result<(), Failure> {
+pub(crate) fn find_program(command: &[String], cwd: &Path) -> Result<(), Failure> {
     let Some(name) = command.first() else { return Ok(()) };
     let path = std::env::var_os("PATH");
     match program::find(name.as_ref(), path.as_deref(), cwd) {
@@ -165,10 +188,10 @@ mod tests {
     #[test]
     fn a_mistyped_option_is_not_taken_for_the_program() {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let failure = refuse_unknown_option(&words("--helth http://x/ -- app")).unwrap_err();
+        let failure = refuse_unknown_option(&words("--helth http://x/ -- app"), "run").unwrap_err();
         assert_eq!(failure.exit().code(), 125);
         assert!(failure.text().contains("did you mean --health?"), "{}", failure.text());
-        assert!(refuse_unknown_option(&words("app --helth")).is_ok());
+        assert!(refuse_unknown_option(&words("app --helth"), "run").is_ok());
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub(crate) struct Up {
     /// With -d or on a running project: wait until all is ready, at most that long [default: 30s]
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "30s", value_parser = parse_duration)]
     wait: Option<Duration>,
+    /// Swap services to new code when their files change, this once (`watch: always` in the file does it every time)
+    #[arg(long)]
+    watch: bool,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -65,7 +68,7 @@ pub(crate) struct Up {
 pub(crate) fn run(args: &Up, context: &Context) -> Result<ExitCode, Failure> {
     let file = file(context)?;
     let plan = load(&file, context)?;
-    let start = chosen(args, &plan)?;
+    let start = chosen(&args.services, &plan)?;
     if context.is_engine() {
         return supervise(args, plan, start, context);
     }
@@ -83,12 +86,12 @@ pub(crate) fn run(args: &Up, context: &Context) -> Result<ExitCode, Failure> {
 }
 
 /// The services named, each of them in the file.
-fn chosen(args: &Up, plan: &Plan) -> Result<Vec<ServiceName>, Failure> {
+pub(crate) fn chosen(services: &[String], plan: &Plan) -> Result<Vec<ServiceName>, Failure> {
     let known = Known::named(
         plan.project.clone(),
         plan.services.iter().map(|service| (service.name.clone(), service.instances)),
     );
-    Ok(known.select(&args.services)?.into_iter().map(|target| target.service).collect())
+    Ok(known.select(services)?.into_iter().map(|target| target.service).collect())
 }
 
 fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) -> Result<ExitCode, Failure> {
@@ -96,7 +99,7 @@ fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) 
         .ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
     let (format, out) = (args.log_format, context.out);
     let services = console::shown_of(&plan);
-    let mode = Mode::Up { detached: args.detach || !terminal::is_controlled() };
+    let mode = Mode::Up { detached: args.detach || !terminal::is_controlled(), watch: args.watch };
     let detach = args.detach;
     let launch = Launch { plan, mode, link, start, surroundings: surroundings() };
     Ok(daemon::run(launch, |handle| {
@@ -110,7 +113,11 @@ fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) 
     }))
 }
 
-fn become_guardian() -> Result<ExitCode, Failure> {
+/// Becomes everup's own parent process, which starts this command again as the engine.
+///
+/// # Errors
+/// It only comes back when that fails.
+pub(crate) fn become_guardian() -> Result<ExitCode, Failure> {
     Err(Failure::failed(format!("cannot start everup's own parent process: {}", guardian::enter())))
 }
 
@@ -130,6 +137,9 @@ fn reconcile(
             status.pid
         ))
         .hint("stop that one first, or give this file a `state_dir` of its own"));
+    }
+    if args.watch {
+        context.out.talk("note: it runs already, and --watch is taken at the start only: everup down, then everup up --watch");
     }
     if !args.dry_run && !args.detach {
         context.out.talk(&format!(
@@ -157,7 +167,7 @@ fn would_start(plan: &Plan, start: &[ServiceName], context: &Context) -> Result<
 }
 
 /// Those named and what they need; none named: all that are enabled and what they need.
-fn wanted(plan: &Plan, start: &[ServiceName]) -> BTreeSet<ServiceName> {
+pub(crate) fn wanted(plan: &Plan, start: &[ServiceName]) -> BTreeSet<ServiceName> {
     let enabled = plan.services.iter().filter(|service| service.enabled).map(|service| service.name.clone());
     let mut open: Vec<ServiceName> = if start.is_empty() { enabled.collect() } else { start.to_vec() };
     let mut wanted = BTreeSet::new();

@@ -92,7 +92,6 @@ const FOREIGN: &[&str] = &[
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Defaults {
     include: &'static [&'static str],
-    ignore: &'static [&'static str],
     /// Its check; empty: none.
     pub(super) check: Vec<CheckWord>,
 }
@@ -102,7 +101,6 @@ impl Defaults {
     pub(super) fn fill(self, watch: &mut WatchPlan) {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         watch.include = texts(self.include);
-        watch.ignore = texts(self.ignore);
         watch.check = self.check;
     }
 }
@@ -124,7 +122,6 @@ pub(super) fn find(service: &ServicePlan, calls: &[Call], root: &Path, around: &
     match language {
         Language::Python => Defaults {
             include: &["*.py", "*.toml", ".env"],
-            ignore: &[],
             check: [interpreter(service, call, around), "-m".to_owned(), "py_compile".to_owned()]
                 .into_iter()
                 .map(text)
@@ -133,17 +130,14 @@ pub(super) fn find(service: &ServicePlan, calls: &[Call], root: &Path, around: &
         },
         Language::Node => Defaults {
             include: &["*.js", "*.mjs", "*.cjs", "*.ts", "*.tsx", "*.jsx", "*.json", ".env"],
-            ignore: &[],
             check: node_check(service, call),
         },
         Language::Rust => Defaults {
             include: &["*.rs", "Cargo.toml", "Cargo.lock"],
-            ignore: &[],
             check: build::cargo(call).into_iter().map(text).collect(),
         },
         Language::Go => Defaults {
-            include: &["*.go", "go.mod", "go.sum", "*.tmpl"],
-            ignore: &["*_test.go"],
+            include: &["*.go", "!*_test.go", "go.mod", "go.sum", "*.tmpl"],
             check: build::go(call, &service.cwd).into_iter().map(text).collect(),
         },
     }

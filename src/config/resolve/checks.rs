@@ -1,6 +1,7 @@
 //! What only shows when all services are known: names, circles, windows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::model::watch::WatchWhen;
 pub(super) struct Sighting {
     /// The service.
     pub(super) name: ServiceName,
+    /// The file that `env_file` names; absolute.
+    pub(super) env_file: Option<PathBuf>,
     /// Its `port`.
     pub(super) port: Option<Place>,
     /// The addresses of `listen`, in the plan's order.

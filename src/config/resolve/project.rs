@@ -63,6 +63,7 @@ pub(in crate::config) fn project(
         services.push(Arc::new(plan));
         sightings.push(seen);
     }
+    let env_files: Vec<PathBuf> = sightings.iter().filter_map(|seen| seen.env_file.clone()).collect();
     checks::check(&services, &sightings, exit_with.as_ref(), watch, decoder.faults);
     ports::check(&services, &sightings, web.as_ref(), source, decoder.faults);
     Plan {
@@ -75,6 +76,7 @@ pub(in crate::config) fn project(
         web: web.map(|(web, _)| web).unwrap_or_default(),
         sample_every: SAMPLE_EVERY,
         watch,
+        read_from: file.map(Path::to_owned).into_iter().chain(env_files).collect(),
         services,
     }
 }

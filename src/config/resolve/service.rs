@@ -93,6 +93,7 @@ pub(super) fn service(
     };
     let seen = Sighting {
         name: name.clone(),
+        env_file: decoder.path(&fields, "env_file"),
         port: fields.get("port").map(|node| node.place),
         listen: socket_places,
         debounce: watched.debounce,

@@ -106,6 +106,7 @@ pub(crate) fn project(services: Vec<ServicePlan>) -> Plan {
     Plan {
         project: "shop".into(),
         file: None,
+        read_from: vec![],
         root: PathBuf::from("/"),
         state_dir: PathBuf::from("/state"),
         exit_with: None,
