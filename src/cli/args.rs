@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, dev, doctor, down, events, init, logs, man, probe, reload, restart, run, scale, schema, signal,
-    start, status, stop, up, version, why,
+    check, completion, config, dev, doctor, down, events, init, logs, man, probe, reload, restart, run, scale, schema,
+    signal, start, status, stop, up, version, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -24,8 +24,7 @@ Usage: everup [OPTIONS] VERB [ARGS]
   up [SVC…] [-d]           make reality match supervisor.yaml
   down                     stop everything, then the supervisor
   start, stop, restart     one service or several
-  reload SVC               swap to new code, the check first
-  scale, signal            more or fewer copies; a signal to a service
+  scale, signal, reload    more or fewer copies; a signal; new code
   status [SVC] [-w]        who runs, and how (also: ps, ls)
   why SVC                  each restart: cause, evidence, last lines
   logs [SVC…] [-f]         what the services wrote

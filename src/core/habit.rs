@@ -9,6 +9,8 @@ use crate::model::watch::FileChange;
 
 /// What changes this soon after a start may be the program's own doing.
 const RIGHT_AFTER: Duration = Duration::from_secs(2);
+/// A program takes about as long each time; a person who saves as soon as the new code runs does not.
+const SPREAD: Duration = Duration::from_millis(150);
 /// So often in a row, it is.
 const TIMES: u8 = 3;
 
@@ -20,15 +22,26 @@ pub(crate) struct Habits {
     at: Moment,
     /// The files that led to the latest start.
     because: BTreeSet<PathBuf>,
-    /// The files that changed right after starts they had led to: after which the last time, and how often in a row.
-    written: BTreeMap<PathBuf, (u64, u8)>,
+    /// The files that changed right after starts they had led to.
+    written: BTreeMap<PathBuf, Written>,
+}
+
+/// A file that may be the program's own.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    /// After which start the last time.
+    start: u64,
+    /// How long after it.
+    after: Duration,
+    /// How often in a row.
+    times: u8,
 }
 
 impl Habits {
     /// A start; `because` are the files that led to it.
     pub(crate) fn begin(&mut self, because: Vec<PathBuf>, now: Moment) {
         let before = self.start;
-        self.written.retain(|_, (start, _)| *start == before);
+        self.written.retain(|_, written| written.start == before);
         self.start += 1;
         self.at = now;
         self.because = because.into_iter().collect();
@@ -46,11 +59,15 @@ impl Habits {
         }
         let mut own = vec![];
         for path in files.iter().map(|file| &file.path).filter(|path| self.because.contains(*path)) {
-            let (start, times) = self.written.entry(path.clone()).or_insert((0, 0));
-            if *start != self.start {
-                (*start, *times) = (self.start, *times + 1);
+            let after = since.since(self.at);
+            let before = self.written.get(path).copied();
+            if before.is_some_and(|written| written.start == self.start) {
+                continue;
             }
-            if *times >= TIMES {
+            let in_a_row = before.filter(|written| written.after.abs_diff(after) <= SPREAD);
+            let times = in_a_row.map_or(1, |written| written.times + 1);
+            self.written.insert(path.clone(), Written { start: self.start, after, times });
+            if times >= TIMES {
                 own.push(path.clone());
             }
         }

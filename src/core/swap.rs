@@ -12,13 +12,16 @@ use crate::core::instance::ending::by_person;
 use crate::core::instance::{Instance, Phase};
 use crate::core::reload::{Cycle, Left, Step};
 use crate::core::service::{Service, Turn};
-use crate::model::event::{EventWord, Fact};
+use crate::model::event::{CHECKED_BY, EventWord, Fact};
 use crate::model::plan::{ReloadPlan, ServicePlan};
 use crate::model::probe::ProbeKind;
 use crate::model::service::{Cause, Certainty, Desired};
 use crate::model::signal::Signal;
 use crate::model::units::Moment;
-use crate::model::watch::{CheckWord, FileChange};
+use crate::model::watch::FileChange;
+
+/// Of a longer check only so many characters are told.
+const LONGEST_CHECK: usize = 120;
 
 impl Service {
     /// Files of it have changed.
@@ -105,7 +108,9 @@ impl Service {
         }
         let files = self.new_files();
         let was_checking = self.reload.checking().is_some();
-        self.begin_or_go_on(since, &files, cx);
+        let there: Vec<PathBuf> = files.iter().filter(|(_, there)| **there).map(|(path, _)| path.clone()).collect();
+        let check = if need.is_empty() { None } else { self.check_in_words(&there) };
+        self.begin_or_go_on(since, &files, check.as_deref(), cx);
         let rolled: Vec<u32> = self.roll.iter().flat_map(|roll| roll.queue.iter().map(|turn| turn.index)).collect();
         let Some(cycle) = &mut self.reload.cycle else { return };
         let instances = &self.instances;
@@ -123,8 +128,7 @@ impl Service {
             let run = instances.get(index).map(|instance| instance.run).unwrap_or_default();
             cycle.left.entry(*index).or_insert(Left::new(run));
         }
-        let there: Vec<PathBuf> = files.into_iter().filter(|(_, there)| *there).map(|(path, _)| path).collect();
-        if !need.is_empty() && has_check(&self.plan, &there) {
+        if check.is_some() {
             *checks += 1;
             cycle.step = Step::Checking { seq: *checks };
             let (service, plan) = (self.name.clone(), self.plan.clone());
@@ -137,7 +141,13 @@ impl Service {
         self.swap(cx);
     }
 
-    fn begin_or_go_on(&mut self, since: Moment, files: &BTreeMap<PathBuf, bool>, cx: &mut Context<'_>) {
+    fn begin_or_go_on(
+        &mut self,
+        since: Moment,
+        files: &BTreeMap<PathBuf, bool>,
+        check: Option<&str>,
+        cx: &mut Context<'_>,
+    ) {
         let paths = files.keys().cloned();
         if let Some(cycle) = &mut self.reload.cycle {
             cycle.since = since;
@@ -153,6 +163,10 @@ impl Service {
         } else {
             (Cause::User, format!("asked for by {}", self.reload.by))
         };
+        let message = match check {
+            Some(check) => format!("{message}{CHECKED_BY}{check}"),
+            None => message,
+        };
         self.reload.cycle = Some(Cycle {
             number: self.reload.cycles,
             since,
@@ -166,6 +180,18 @@ impl Service {
         });
         let fact = Fact { service: Some(self.name.clone()), ..Fact::new(EventWord::ReloadStarted) };
         cx.out.push(Action::Record(Fact { cause: Some(cause), message: Some(message), ..fact }));
+    }
+
+    /// The check of these files; none where there is nothing to check.
+    fn check_in_words(&self, files: &[PathBuf]) -> Option<String> {
+        let plan = &self.plan;
+        let commands = plan.watch.as_ref()?.checks(files, &plan.cwd, plan.slots(1));
+        let first = commands.first()?.join(" ");
+        let shown = match first.char_indices().nth(LONGEST_CHECK) {
+            Some((end, _)) => format!("{}…", first.get(..end).unwrap_or_default()),
+            None => first,
+        };
+        Some(if commands.len() > 1 { format!("{shown} and {} more", commands.len() - 1) } else { shown })
     }
 
     /// The instances that do not serve the newest code and do not come to it by themselves, or that a person wants swapped.
@@ -319,16 +345,6 @@ impl Instance {
         let leaves = matches!(self.phase, Phase::Stopping(_) | Phase::Cleaning { .. }) || self.waits_for_need();
         self.run > left.run || left.signalled || leaves
     }
-}
-
-/// Whether there is something that the check would look at.
-fn has_check(plan: &ServicePlan, files: &[PathBuf]) -> bool {
-    let words = plan.watch.as_ref().map(|watch| watch.check.as_slice()).unwrap_or_default();
-    let wants_files = |word: &CheckWord| match word {
-        CheckWord::Text(_) => false,
-        CheckWord::Changed(_) | CheckWord::File(_) => true,
-    };
-    !words.is_empty() && (!files.is_empty() || !words.iter().any(wants_files))
 }
 
 /// How long it may take to say READY=1 again; none: it says nothing.

@@ -11,7 +11,7 @@ use crate::daemon::news::News;
 use crate::daemon::state::State;
 use crate::history::record::Recorder;
 use crate::history::run::RunRecord;
-use crate::model::event::{EventRecord, EventWord, Fact};
+use crate::model::event::{CHECKED_BY, EventRecord, EventWord, Fact};
 use crate::model::names::{InstanceId, ServiceName};
 use crate::model::service::{Cause, Certainty};
 use crate::model::status::Status;
@@ -115,7 +115,8 @@ impl Publisher {
                 self.started.insert(id.clone(), wall);
             }
             (EventWord::ReloadStarted, _, Some(service)) if fact.cause == Some(Cause::Watch) => {
-                let what = fact.message.clone().unwrap_or_default();
+                let message = fact.message.as_deref().unwrap_or_default();
+                let what = message.split(CHECKED_BY).next().unwrap_or_default().to_owned();
                 self.changes.entry(service.clone()).or_default().push_back(Change { at: wall, what });
             }
             (EventWord::ConfigApplied, _, Some(service)) => {

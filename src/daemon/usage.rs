@@ -63,8 +63,10 @@ impl Engine {
                     let message = format!("{}: {message}", instance.name);
                     service.warnings.push(Warning { code: "not_persisted".to_owned(), message });
                 }
-                if let Some((_, place)) =
-                    self.blamed.get(&id).filter(|(run, _)| Some(*run) == instance.run && instance.state == State::Failed)
+                if let Some((_, place)) = self
+                    .blamed
+                    .get(&id)
+                    .filter(|(run, _)| Some(*run) == instance.run && instance.state == State::Failed)
                 {
                     instance.reason = Some(match instance.reason.take() {
                         Some(reason) => format!("{place} ({reason})"),

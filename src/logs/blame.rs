@@ -31,7 +31,7 @@ fn traceback(output: &[&str], folder: &Path) -> Option<String> {
     let (_, file, line) = of_last()
         .find(|(_, file, _)| is_own(file, folder))
         .or_else(|| of_last().find(|(_, f, _)| !f.starts_with('<')))?;
-    Some(told(file, line, error.copied(), folder))
+    Some(told(file, *line, error.copied(), folder))
 }
 
 /// `/srv/app.js:3` … `SyntaxError: Unexpected token`, or `at main (/srv/app.js:3:5)` below the error.
@@ -41,7 +41,7 @@ fn node(output: &[&str], folder: &Path) -> Option<String> {
         word.ends_with("Error") && word.starts_with(char::is_uppercase)
     };
     let at = output.iter().rposition(is_error)?;
-    let frames = output.iter().skip(at + 1).take_while(|line| line.trim_start().starts_with("at "));
+    let frames = output.iter().skip(at + 1).filter(|line| line.trim_start().starts_with("at "));
     let in_frames = frames.filter_map(|line| {
         let place = line.trim_start().strip_prefix("at ")?.trim_end_matches(')');
         let place = place.rsplit_once('(').map_or(place, |(_, place)| place).trim_start_matches("file://");
@@ -56,7 +56,7 @@ fn node(output: &[&str], folder: &Path) -> Option<String> {
     });
     let frames: Vec<(&str, u32)> = header.into_iter().chain(in_frames).filter(|(file, _)| is_file(file)).collect();
     let (file, line) = frames.iter().find(|(file, _)| is_own(file, folder)).or(frames.first())?;
-    Some(told(file, line, output.get(at).copied(), folder))
+    Some(told(file, *line, output.get(at).copied(), folder))
 }
 
 /// `src/main.rs:3:5`, behind `-->` (Rust) or in front of the message (Go, C, TypeScript and the many); the first counts.
@@ -67,12 +67,12 @@ fn compiler(output: &[&str], folder: &Path) -> Option<String> {
             let (file, line) = (parts.next()?, number(parts.next()?)?);
             let message = output.iter().take(at).rev().find(|line| line.starts_with("error"));
             // Warnings have places too.
-            return message.map(|message| told(file, &line, Some(message), folder));
+            return message.map(|message| told(file, line, Some(message), folder));
         }
         if let Some((_, place)) = line.split_once(" panicked at ") {
             let mut parts = place.split(':');
             let (file, line) = (parts.next()?, number(parts.next()?)?);
-            return is_file(file).then(|| told(file, &line, output.get(at + 1).copied(), folder));
+            return is_file(file).then(|| told(file, line, output.get(at + 1).copied(), folder));
         }
         let mut parts = line.splitn(3, ':');
         let (file, number_) = (parts.next()?, number(parts.next()?)?);
@@ -80,11 +80,11 @@ fn compiler(output: &[&str], folder: &Path) -> Option<String> {
         let rest =
             rest.split_once([':', ' ']).filter(|(column, _)| number(column).is_some()).map_or(rest, |(_, rest)| rest);
         let message = rest.trim_start_matches([' ', '-', ':']);
-        (is_file(file) && !message.is_empty()).then(|| told(file, &number_, Some(message), folder))
+        (is_file(file) && !message.is_empty()).then(|| told(file, number_, Some(message), folder))
     })
 }
 
-fn told(file: &str, line: &u32, message: Option<&str>, folder: &Path) -> String {
+fn told(file: &str, line: u32, message: Option<&str>, folder: &Path) -> String {
     let path = Path::new(file);
     let shown = path.strip_prefix(folder).unwrap_or(path);
     let shown = shown.strip_prefix(".").unwrap_or(shown).display();

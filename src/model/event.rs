@@ -8,6 +8,9 @@ use crate::model::service::{Cause, Certainty};
 use crate::model::signal::Signal;
 use crate::model::units::Timestamp;
 
+/// In the message of `reload_started`: between what changed and the check that is run over it.
+pub const CHECKED_BY: &str = "; check: ";
+
 /// What happened: a closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

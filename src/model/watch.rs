@@ -43,10 +43,10 @@ impl WatchPlan {
     /// where the commands run, are named relative to it.
     pub fn checks(&self, files: &[PathBuf], folder: &Path, slots: Slots) -> Vec<Vec<String>> {
         let of = |globs: &[String]| -> Vec<String> {
-            let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let fitting = files.iter().filter(|path| {
-                globs.is_empty() || globs.iter().any(|glob| fits(glob, &named(path)))
-            });
+            let named =
+                |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let fitting =
+                files.iter().filter(|path| globs.is_empty() || globs.iter().any(|glob| fits(glob, &named(path))));
             fitting.map(|path| path.strip_prefix(folder).unwrap_or(path).display().to_string()).collect()
         };
         let each = self.check.iter().find_map(|word| match word {

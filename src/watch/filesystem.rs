@@ -23,7 +23,5 @@ const SILENT: [(i64, &str); 11] = [
 pub(super) fn silent_kind(path: &Path) -> Option<&'static str> {
     let existing = path.ancestors().find(|path| path.exists())?;
     let kind = statfs(existing).ok()?.filesystem_type().0;
-    // The number's width differs between machines; its lower half does not.
-    let kind = i64::from(kind) & 0xFFFF_FFFF;
     SILENT.iter().find_map(|(magic, name)| (*magic == kind).then_some(*name))
 }

@@ -10,10 +10,48 @@ use crate::model::watch::WatchPlan;
 
 /// What no editor, tool or interpreter leaves behind for anybody to run.
 const BUILT_IN: [&str; 43] = [
-    ".git", ".hg", ".svn", ".jj", "node_modules", ".venv", "venv", "__pycache__", ".mypy_cache", ".pytest_cache",
-    ".ruff_cache", ".tox", ".nox", ".eggs", "*.egg-info", ".ipynb_checkpoints", "target", "dist", "build", ".next", ".nuxt",
-    ".svelte-kit", ".turbo", ".parcel-cache", ".cache", "coverage", ".idea", ".vscode", "*.py[cod]", "*~", ".#*", "#*#",
-    ".*.sw?", ".*.sw?x", "4913", "*.tmp", "___jb_*", ".DS_Store", "*.log", "*.db-wal", "*.db-shm", "*.db-journal",
+    ".git",
+    ".hg",
+    ".svn",
+    ".jj",
+    "node_modules",
+    ".venv",
+    "venv",
+    "__pycache__",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".tox",
+    ".nox",
+    ".eggs",
+    "*.egg-info",
+    ".ipynb_checkpoints",
+    "target",
+    "dist",
+    "build",
+    ".next",
+    ".nuxt",
+    ".svelte-kit",
+    ".turbo",
+    ".parcel-cache",
+    ".cache",
+    "coverage",
+    ".idea",
+    ".vscode",
+    "*.py[cod]",
+    "*~",
+    ".#*",
+    "#*#",
+    ".*.sw?",
+    ".*.sw?x",
+    "4913",
+    "*.tmp",
+    "___jb_*",
+    ".DS_Store",
+    "*.log",
+    "*.db-wal",
+    "*.db-shm",
+    "*.db-journal",
     "*.sqlite-journal",
 ];
 /// Files with rules for the folder they lie in; those of the second beat those of the first.
@@ -67,7 +105,8 @@ impl Rules {
         if !self.honours_files {
             return;
         }
-        let mut found: Vec<Gitignore> = RULE_FILES.iter().rev().filter_map(|name| read(folder, &folder.join(name))).collect();
+        let mut found: Vec<Gitignore> =
+            RULE_FILES.iter().rev().filter_map(|name| read(folder, &folder.join(name))).collect();
         found.extend(read(folder, &folder.join(".git/info/exclude")));
         if found.is_empty() {
             self.of_folders.remove(folder);
@@ -141,7 +180,9 @@ impl Rules {
             .flatten()
             .chain([&self.global])
             .map(|rules| rules.matched(path, is_folder));
-        let mut all = [root.ignore.matched(path, is_folder), self.built_in.matched(path, is_folder)].into_iter().chain(of_folders);
+        let mut all = [root.ignore.matched(path, is_folder), self.built_in.matched(path, is_folder)]
+            .into_iter()
+            .chain(of_folders);
         // A pattern with ! in `ignore` takes back what is built in.
         match all.find(|found| !found.is_none()) {
             Some(Match::Ignore(_)) => true,

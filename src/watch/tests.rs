@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::*;
 
 /// How long any news may take. Generous: it bounds a failure, it is no measurement.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// More than any test is told.
+const ROOM: usize = 10_000;
 const QUIET: Duration = Duration::from_millis(20);
 
 /// A folder that is watched.
@@ -16,7 +18,7 @@ struct World {
     watcher: Watcher,
     news: Receiver<News>,
     /// While this is held back the watcher waits in the middle of telling.
-    go_on: Option<Sender<()>>,
+    go_on: Option<SyncSender<()>>,
 }
 
 impl World {
@@ -33,12 +35,18 @@ impl World {
         let root = folder.path().join("root");
         fs::create_dir(&root).unwrap();
         make(&root);
-        let (tell, news) = channel();
+        let (tell, news) = sync_channel(ROOM);
         let watcher = Watcher::start(move |told| drop(tell.send(told))).unwrap();
         let subjects: Vec<Subject> = plans(&root)
             .into_iter()
             .enumerate()
-            .map(|(at, plan)| Subject { name: at.to_string(), plan, quiet: QUIET, cap: Some(QUIET * 25), never: vec![] })
+            .map(|(at, plan)| Subject {
+                name: at.to_string(),
+                plan,
+                quiet: QUIET,
+                cap: Some(QUIET * 25),
+                never: vec![],
+            })
             .collect();
         let count = subjects.len();
         watcher.watch(subjects);
@@ -211,9 +219,16 @@ fn a_checkout_is_told_once_it_is_over() {
 
 #[test]
 fn the_rules_say_which_files_count() {
-    let cases: [(&str, &[&str], &[&str], &[&str], &[&str]); 6] = [
-        // .gitignore, include, ignore, what counts, what does not
-        ("", &[], &[], &["a.py", "sub/b.txt", ".env"], &["x.pyc", "a.log", "a.py~", ".a.py.swp", "4913", "venv/v.py", "sub/node_modules/m.js"]),
+    type Case<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str], &'a [&'a str]);
+    // .gitignore, include, ignore, what counts, what does not
+    let cases: [Case<'_>; 6] = [
+        (
+            "",
+            &[],
+            &[],
+            &["a.py", "sub/b.txt", ".env"],
+            &["x.pyc", "a.log", "a.py~", ".a.py.swp", "4913", "venv/v.py", "sub/node_modules/m.js"],
+        ),
         ("*.gen\n/out/\n!keep.gen\n", &[], &[], &["keep.gen", "sub/out/a"], &["a.gen", "sub/a.gen", "out/a"]),
         ("", &["*.py", ".env"], &[], &["a.py", "sub/b.py", ".env"], &["a.txt", "venv/v.py"]),
         (".env\nbuild/\n", &[".env", "build/gen.py"], &[], &[".env", "build/gen.py"], &["a.py", "build/other.py"]),
@@ -320,7 +335,13 @@ fn subjects_on_the_same_tree_each_have_their_rules() {
     world.write("app.py", "2");
     assert_eq!(world.changes_of("0"), ["app.py"]);
     let only = WatchPlan { include: vec!["*.js".to_owned()], ..WatchPlan::new(vec![world.root()]) };
-    world.watcher.watch(vec![Subject { name: "1".to_owned(), plan: only, quiet: QUIET, cap: Some(QUIET * 25), never: vec![] }]);
+    world.watcher.watch(vec![Subject {
+        name: "1".to_owned(),
+        plan: only,
+        quiet: QUIET,
+        cap: Some(QUIET * 25),
+        never: vec![],
+    }]);
     world.until(|news| matches!(news, News::Watching { .. }).then_some(()));
     world.write("app.js", "3");
     assert_eq!(world.changes_of("1"), ["app.js"], "it goes on as it was");
@@ -340,7 +361,7 @@ fn more_than_the_kernel_can_queue_is_looked_at() {
     let root = folder.path().join("root");
     fs::create_dir(&root).unwrap();
     app(&root);
-    let ((tell, news), (go_on, wait)) = (channel(), channel::<()>());
+    let ((tell, news), (go_on, wait)) = (sync_channel(ROOM), sync_channel::<()>(ROOM));
     // The watcher is held up in the middle of telling until everything is written.
     let watcher = Watcher::start(move |told| {
         let holds = matches!(told, News::Changed { .. });

@@ -153,9 +153,8 @@ impl Watched {
         if mask.contains(AddWatchFlags::IN_CREATE) && !is_link(path) {
             return vec![];
         }
-        if path.file_name().is_some_and(|name| RULE_FILES.iter().any(|rules| name == *rules)) && self.subject.plan.gitignore {
-            self.look_at_everything(now);
-        } else if is_link(path) && path.is_dir() {
+        let is_rules = path.file_name().is_some_and(|name| RULE_FILES.iter().any(|rules| name == *rules));
+        if (is_rules && self.subject.plan.gitignore) || (is_link(path) && path.is_dir()) {
             self.look_at_everything(now);
         } else if self.rules.counts(path) {
             self.touch(path.to_owned(), now);
@@ -272,12 +271,16 @@ impl Watched {
             )),
             Polling::Unavailable => Some(warning("polling", format!("{every}: inotify cannot be had here"))),
         });
-        let missing = self.missing.iter().map(|path| {
-            warning("watch_missing", format!("{} is not there; it is watched once it is", path.display()))
-        });
+        let missing = self
+            .missing
+            .iter()
+            .map(|path| warning("watch_missing", format!("{} is not there; it is watched once it is", path.display())));
         let overflow = (self.overflows > 0).then(|| {
             let times = if self.overflows == 1 { "once".to_owned() } else { format!("{} times", self.overflows) };
-            warning("watch_overflow", format!("files changed faster than the kernel could tell, {times}; all were looked at"))
+            warning(
+                "watch_overflow",
+                format!("files changed faster than the kernel could tell, {times}; all were looked at"),
+            )
         });
         polling.into_iter().chain(missing).chain(overflow).collect()
     }

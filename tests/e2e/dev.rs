@@ -57,19 +57,28 @@ fn changes_nothing(project: &Project, what: impl FnOnce(&Path), before: &[&str],
 }
 
 fn shell(project: &Project, script: &str) {
-    let output = Command::new("sh").arg("-ec").arg(script).current_dir(project.folder.path()).output().expect("sh runs");
+    let output =
+        Command::new("sh").arg("-ec").arg(script).current_dir(project.folder.path()).output().expect("sh runs");
     assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+}
+
+/// People are not as regular as a program that writes its own files after each start.
+fn take_ones_time(round: usize) {
+    std::thread::sleep(std::time::Duration::from_millis(400 * (round as u64 % 2)));
 }
 
 fn events_of(project: &Project, word: &str) -> Vec<Value> {
     project.events().into_iter().filter(|event| event["event"] == word).collect()
 }
 
+/// One way to save this text.
+type Save<'a> = &'a dyn Fn(&str);
+
 #[test]
 fn every_kind_of_save_starts_the_new_code_once() {
     let project = developing();
     let file = project.path("app.py");
-    let saves: [(&str, &dyn Fn(&str)); 6] = [
+    let saves: [(&str, Save<'_>); 6] = [
         ("in-place", &|new| fs::write(&file, new).expect("a save")),
         ("atomic-rename", &|new| {
             project.write("app.py.tmp", new);
@@ -99,7 +108,8 @@ fn every_kind_of_save_starts_the_new_code_once() {
         }),
     ];
     let mut expected = vec!["one"];
-    for (name, save) in saves {
+    for (at, (name, save)) in saves.into_iter().enumerate() {
+        take_ones_time(at);
         save(&version(name));
         expected.push(name);
         wait_runs(&project, &expected);
@@ -122,7 +132,7 @@ fn what_leaves_the_content_as_it_was_restarts_nothing() {
         let before = fs::read(path).expect("the file");
         fs::write(path, before).expect("a rewrite");
     };
-    changes_nothing(&project, |path| shell_touch(path), &["one"], "two");
+    changes_nothing(&project, touch, &["one"], "two");
     changes_nothing(&project, same, &["one", "two"], "three");
     let there_and_back = |path: &Path| {
         let before = fs::read(path).expect("the file");
@@ -132,7 +142,7 @@ fn what_leaves_the_content_as_it_was_restarts_nothing() {
     changes_nothing(&project, there_and_back, &["one", "two", "three"], "four");
 }
 
-fn shell_touch(path: &Path) {
+fn touch(path: &Path) {
     let file = fs::File::options().append(true).open(path).expect("the file");
     file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1)).expect("a touch");
 }
@@ -230,7 +240,9 @@ fn reading_and_ignored_files_wake_nobody() {
     fs::create_dir_all(project.path("__pycache__")).expect("a folder");
     project.start(&["dev", "--name", "app", "--", "python3", "app.py"]);
     wait_runs(&project, &["one"]);
-    for file in ["node_modules/deep/a.py", "generated/b.py", "__pycache__/c.py", ".everup/d.py", "app.py~", ".app.py.swp"] {
+    for file in
+        ["node_modules/deep/a.py", "generated/b.py", "__pycache__/c.py", ".everup/d.py", "app.py~", ".app.py.swp"]
+    {
         project.write(file, "x = 1\n");
     }
     changes_nothing(&project, |_| {}, &["one"], "two");
@@ -403,13 +415,15 @@ fn a_wrapper_never_leaves_the_port_taken() {
     project.write("app.py", &server(0));
     // The shell stays between everup and the server.
     project.write("start.sh", "python3 app.py\ntrue\n");
-    project.write("supervisor.yaml", "services:\n  web:\n    command: sh start.sh\n    watch: {paths: [.], include: ['*.py']}\n");
+    project.write(
+        "supervisor.yaml",
+        "services:\n  web:\n    command: sh start.sh\n    watch: {paths: [.], include: ['*.py']}\n",
+    );
     project.start(&["dev"]);
     for version in 1..=50 {
+        take_ones_time(version);
         project.write("app.py", &server(version));
-        wait_for(&format!("version {version}"), || {
-            get(port, "/").is_some_and(|(_, body)| body == version.to_string())
-        });
+        wait_for(&format!("version {version}"), || get(port, "/").is_some_and(|(_, body)| body == version.to_string()));
     }
     let shown = project.read("everup.stderr") + &project.ok(&["logs", "-n", "10000"]);
     assert!(!shown.contains("in use"), "{shown}");

@@ -10,8 +10,8 @@ use crate::cli::command::up::{LogFormat, become_guardian, chosen, wanted};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::project::{Project, file, here, load, surroundings};
 use crate::cli::{Context, console, keys, remark};
-use crate::config::develop::{Developed, develop};
 use crate::config;
+use crate::config::develop::{Developed, develop};
 use crate::daemon::{self, Launch, Mode};
 use crate::guardian::link::Link;
 use crate::model::names::ServiceName;
@@ -39,7 +39,8 @@ pub(crate) struct Dev {
 /// # Errors
 /// What is wrong with the file or the command, or what went wrong.
 pub(crate) fn run(args: Dev, context: &Context) -> Result<ExitCode, Failure> {
-    let (developed, start) = if args.command.is_empty() { of_file(&args, context)? } else { of_command(args, context)? };
+    let (developed, start) =
+        if args.command.is_empty() { of_file(&args, context)? } else { of_command(args, context)? };
     let Developed { plan, notes } = developed;
     if context.is_engine() {
         return supervise(plan, start, &notes, context);
@@ -88,7 +89,8 @@ fn supervise(plan: Plan, start: Vec<ServiceName>, notes: &[String], context: &Co
         .ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
     let out = context.out;
     let wanted = wanted(&plan, &start);
-    let alone = plan.services.iter().filter(|service| wanted.contains(&service.name)).map(|s| s.instances).sum::<u32>() == 1;
+    let alone =
+        plan.services.iter().filter(|service| wanted.contains(&service.name)).map(|s| s.instances).sum::<u32>() == 1;
     let terminal = alone && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     for note in notes {
         out.talk(&format!("everup: {note}"));

@@ -97,8 +97,7 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
     refuse_unknown_option(&args.command, "run")?;
     let cwd = here()?;
     find_program(&args.command, &cwd)?;
-    let options =
-        RunOptions { restart: args.restart, watch: args.watch, ..args.program.options(args.command, cwd) };
+    let options = RunOptions { restart: args.restart, watch: args.watch, ..args.program.options(args.command, cwd) };
     let plan = config::wrap(&options, &surroundings()).map_err(|diagnostics| {
         context.out.trouble(&diagnostics.render(context.out.talk_paint().0));
         Failure::new(Exit::RunTrouble, "cannot run it: its options make no sense")

@@ -139,7 +139,9 @@ fn reconcile(
         .hint("stop that one first, or give this file a `state_dir` of its own"));
     }
     if args.watch {
-        context.out.talk("note: it runs already, and --watch is taken at the start only: everup down, then everup up --watch");
+        context
+            .out
+            .talk("note: it runs already, and --watch is taken at the start only: everup down, then everup up --watch");
     }
     if !args.dry_run && !args.detach {
         context.out.talk(&format!(

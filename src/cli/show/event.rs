@@ -6,7 +6,7 @@ use crate::cli::output::{Paint, Tone, tame};
 use crate::cli::show::state::cause_words;
 use crate::cli::show::why::certainty_words;
 use crate::cli::time::length;
-use crate::model::event::{EventRecord, EventWord};
+use crate::model::event::{CHECKED_BY, EventRecord, EventWord};
 use crate::model::service::{Cause, Certainty};
 
 /// The columns in which names stand.
@@ -40,6 +40,7 @@ pub(crate) fn reload_words(event: &EventRecord) -> Option<String> {
     let message = event.message.as_deref().map(tame_lines).unwrap_or_default();
     let by_save = event.cause == Some(Cause::Watch);
     Some(match event.event {
+        EventWord::ReloadStarted if message.contains(CHECKED_BY) => message.replacen(CHECKED_BY, " → ", 1),
         EventWord::ReloadStarted if by_save => format!("{message} → restarting"),
         EventWord::ReloadStarted => format!("reload {message}").trim_end().to_owned(),
         EventWord::ReloadDone => match event.ran_ms.map(|ms| length(Duration::from_millis(ms))) {

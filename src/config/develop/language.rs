@@ -99,8 +99,7 @@ pub(super) struct Defaults {
 impl Defaults {
     /// Puts all of it into `watch`.
     pub(super) fn fill(self, watch: &mut WatchPlan) {
-        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        watch.include = texts(self.include);
+        watch.include = self.include.iter().map(|text| (*text).to_owned()).collect();
         watch.check = self.check;
     }
 }

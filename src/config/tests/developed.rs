@@ -96,7 +96,7 @@ fn what_is_watched_by_default_goes_by_the_command_and_then_by_the_folder() {
     let python = "*.py, *.toml, .env";
     let node = "*.js, *.mjs, *.cjs, *.ts, *.tsx, *.jsx, *.json, .env";
     let rust = "*.rs, Cargo.toml, Cargo.lock";
-    let go = "*.go, go.mod, go.sum, *.tmpl";
+    let go = "*.go, !*_test.go, go.mod, go.sum, *.tmpl";
     let manifests: &[(&str, &str)] = &[("package.json", "{}"), ("pyproject.toml", "")];
     for (files, command, include) in [
         (&[][..], "python app.py", python),

@@ -614,12 +614,14 @@ fn a_file_that_it_writes_itself_is_dropped_after_three_starts_for_it() {
 
 #[test]
 fn only_what_follows_each_start_in_a_row_is_its_own_writing() {
-    // A change that comes late, one that was there before the start, a start for another reason.
-    for (way, after) in [("late", 2_000), ("early", 0), ("restarted", 100)] {
+    // A change that comes late, one that was there before the start, a start for another reason, and a person's saves,
+    // which take longer one time than the other.
+    for (way, after) in [("late", 2_000), ("early", 0), ("restarted", 100), ("unsteady", 200)] {
         let mut bench = one(|_| {});
         for round in 1..=6 {
             let before = Moment(bench.now.saturating_sub(10));
             match way {
+                "unsteady" => write_own(&mut bench, round, after + 300 * (round % 3)),
                 "early" => _ = bench.step(changed("web", &format!("cache.json {round} {}", round + 1), before)),
                 _ => write_own(&mut bench, round, after),
             }
