@@ -72,6 +72,8 @@ pub struct Supervisor {
     shutdown_budget: Option<Duration>,
     dice: Dice,
     budget: Budget,
+    /// Something was being restarted in turns or reloaded when everything was last looked at.
+    changing: bool,
     /// Counts the checks of new code.
     checks: u64,
     stale: u64,
@@ -92,6 +94,7 @@ impl Supervisor {
             shutdown_budget: seeds.shutdown_budget,
             dice: Dice(seeds.dice),
             budget: Budget::new(),
+            changing: false,
             checks: 0,
             stale: 0,
             deadline: None,
@@ -161,7 +164,9 @@ impl Supervisor {
         };
         for service in self.services.values() {
             service.instances.values().filter_map(Instance::deadline).for_each(&mut consider);
-            service.deadline().into_iter().for_each(&mut consider);
+            if self.changing {
+                service.deadline().into_iter().for_each(&mut consider);
+            }
         }
         for open in self.requests.values() {
             open.until.map(|at| (at, "request")).into_iter().for_each(&mut consider);

@@ -20,6 +20,7 @@ impl Supervisor {
         // only keeps a mistake here from becoming a hang.
         for round in 0.. {
             let census = self.census();
+            self.changing = census.changing || census.reloading;
             if census.sockets {
                 self.close_sockets(out);
             }
@@ -33,9 +34,9 @@ impl Supervisor {
                     // A reload that has ended may be what the end of everup waited for.
                     (census.reloading && self.reload(now, out)) || {
                         let mended = census.changing && self.heal_and_roll(now, out);
-                        self.wake_dependents();
-                        let started = self.start_waiting(now, out);
-                        retired || left || mended || started
+                        let woken = self.wake_dependents();
+                        let started = (census.waiting || mended || woken) && self.start_waiting(now, out);
+                        retired || left || mended || woken || started
                     }
                 }
             };
@@ -68,6 +69,7 @@ impl Supervisor {
                 census.leaving |= instance.leaving.is_some();
                 census.changing |= instance.waits_to_heal.is_some();
                 census.reloading |= instance.has_open_files();
+                census.waiting |= instance.waits_for_need();
             }
         }
         census
@@ -134,8 +136,8 @@ impl Supervisor {
         pending.map_or(Standing::Met, Standing::Pending)
     }
 
-    /// What loops slowly is tried at once when something it needs has become ready.
-    fn wake_dependents(&mut self) {
+    /// What loops slowly is tried at once when something it needs has become ready. Returns whether anything is.
+    fn wake_dependents(&mut self) -> bool {
         let mut risen = vec![];
         for service in self.services.values_mut() {
             let ready = service.is_ready();
@@ -144,18 +146,21 @@ impl Supervisor {
             }
             service.was_ready = ready;
         }
+        let mut woken = false;
         if risen.is_empty() {
-            return;
+            return woken;
         }
         for service in self.services.values_mut() {
             if risen.iter().any(|name| service.plan.needs.contains_key(name)) {
                 for instance in service.instances.values_mut() {
                     if matches!(instance.phase, Phase::Backoff { slow: true, .. }) {
                         instance.phase = Phase::Waiting;
+                        woken = true;
                     }
                 }
             }
         }
+        woken
     }
 
     fn heal_and_roll(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
@@ -253,6 +258,8 @@ struct Census {
     leaving: bool,
     /// Something is to be restarted when its turn comes.
     changing: bool,
+    /// Something starts as soon as what it needs is there.
+    waiting: bool,
     /// Something has new code, or is about to.
     reloading: bool,
     /// Something may hold sockets that nobody needs any more.
