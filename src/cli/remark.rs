@@ -87,6 +87,8 @@ struct Told {
     ended: Option<String>,
     /// A reload is under way; whether the new code has been started.
     reloading: Option<bool>,
+    /// It failed since the last reload began.
+    failed: bool,
 }
 
 impl Told {
@@ -98,7 +100,7 @@ impl Told {
         let app = event.instance.clone().or_else(|| event.service.as_ref().map(ToString::to_string))?;
         match event.event {
             EventWord::ReloadStarted => {
-                self.reloading = Some(false);
+                (self.reloading, self.failed) = (Some(false), false);
                 reload_words(event).map(|words| format!("everup: {words}"))
             }
             EventWord::ReloadDone => {
@@ -110,6 +112,7 @@ impl Told {
                     (_, true) => "the running one stays",
                     // How the new one ended, and that it waits for a save, is told of the instance.
                     (Some(true), false) => return None,
+                    (Some(false) | None, false) if self.failed => return None,
                     (Some(false) | None, false) => "waits for your next save",
                 };
                 let message = event.message.as_deref().map(tame_lines).unwrap_or_default();
@@ -138,7 +141,7 @@ impl Told {
                 Some(format!("everup: {app} {how}, restarting (why: everup why {app})"))
             }
             EventWord::Failed => {
-                self.ended = None;
+                (self.ended, self.failed) = (None, true);
                 Some(format!("everup: {}", sentence(event)))
             }
             EventWord::Unhealthy | EventWord::CrashLooping | EventWord::LogLost | EventWord::ConfigApplied => {
@@ -274,6 +277,13 @@ mod tests {
             (failed(), false, Some(&told)),
             (started(), false, on),
             (event(EventWord::Starting), false, None),
+        ]);
+        // Saved so fast that the run before read it too.
+        says(&[
+            (started(), true, on),
+            (new_ended(), false, None),
+            (failed(), false, Some(&told)),
+            (broken(), false, None),
         ]);
     }
 

@@ -113,6 +113,15 @@ impl Processes {
         }
     }
 
+    /// Signals all processes of everything that was asked for, runs and commands, but not of this instance's run.
+    pub(super) fn signal_all_but(&self, instance: Option<&InstanceId>, signal: i32) {
+        let table = self.table.borrow();
+        let spared = instance.and_then(|instance| table.runs.get(instance));
+        for token in table.owners.keys().filter(|token| Some(*token) != spared) {
+            self.send(&ToGuardian::Signal { token: *token, signal, tree: true }, &[]);
+        }
+    }
+
     /// Has the guardian stop as soon as we have: to be followed by [`crate::os::job::stop`].
     pub(super) fn suspend(&self, group: bool) {
         self.send(&ToGuardian::Suspend { group }, &[]);

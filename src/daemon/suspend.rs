@@ -1,8 +1,6 @@
 //! Ctrl-Z: everup and all it runs stop as one job of the shell, and go on with it.
 
 use crate::daemon::engine::Engine;
-use crate::daemon::processes::Processes;
-use crate::model::names::{InstanceId, Run};
 use crate::os::{job, terminal};
 
 impl Engine {
@@ -10,33 +8,22 @@ impl Engine {
     /// key came as a byte, so nobody else in our group has heard of it.
     pub(super) fn suspend(&mut self, typed: bool) {
         let terminal = self.terminal.as_ref().filter(|terminal| terminal.is_terminal());
+        let owner = terminal.map(|terminal| terminal.owner().clone());
         if let Some(terminal) = terminal {
             terminal.stop();
         }
         // Their sessions are their own, so no terminal stops them.
-        let others: Vec<(InstanceId, Run)> = self
-            .core
-            .live()
-            .filter(|(id, ..)| terminal.is_none_or(|terminal| !terminal.serves(id)))
-            .map(|(id, run, _)| (id.clone(), run))
-            .collect();
-        signal(&self.processes, &others, libc::SIGSTOP);
+        self.processes.signal_all_but(owner.as_ref(), libc::SIGSTOP);
         terminal::give_back();
         self.processes.suspend(typed);
         if let Err(error) = job::stop() {
             tracing::error!(%error, "cannot stop with the rest of the job");
         }
         terminal::take_again();
-        signal(&self.processes, &others, libc::SIGCONT);
+        self.processes.signal_all_but(owner.as_ref(), libc::SIGCONT);
         if let Some(terminal) = &self.terminal {
             terminal.go_on();
         }
         self.now = crate::os::clock::now();
-    }
-}
-
-fn signal(processes: &Processes, runs: &[(InstanceId, Run)], signal: i32) {
-    for (instance, run) in runs {
-        processes.signal(instance, *run, signal, true);
     }
 }

@@ -57,6 +57,11 @@ impl Terminal {
         Ok(Self { owner, raw, fresh: None, input: Arc::default(), listening: false, copies: vec![] })
     }
 
+    /// The instance it is there for.
+    pub(super) fn owner(&self) -> &InstanceId {
+        &self.owner
+    }
+
     /// Whether it is there for this instance.
     pub(super) fn serves(&self, instance: &InstanceId) -> bool {
         self.owner == *instance

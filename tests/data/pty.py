@@ -1,15 +1,17 @@
 """Runs a command on a pseudo-terminal of 33 x 111 characters, as a shell does: `pty.py STEP... -- COMMAND...`.
 
 A step is `expect:TEXT` (wait until the output, from where the last one was found, holds it), `send:TEXT` (type it;
-`^C` and `^Z` are these keys), `size:ROWSxCOLUMNS`, `stopped:N` (wait until N processes below the command are there
-and all are stopped), `going:N` (and none is), `keys:` (wait until the terminal passes on keys as they come), `lines:`
-(wait until it does not) or `leave:` (close the terminal and wait for nothing). Prints JSON: the exit code as a shell
-gives it, the output, the step that did not come true (or null), and whether the terminal's settings are as they were.
+`^C` and `^Z` are these keys), `size:ROWSxCOLUMNS`, `save:FILE` (save this file as app.py), `stopped:N` (wait until N
+processes below the command are there and all are stopped), `going:N` (and none is), `keys:` (wait until the terminal
+passes on keys as they come), `lines:` (wait until it does not) or `leave:` (close the terminal and wait for nothing).
+Prints JSON: the exit code as a shell gives it, the output, the step that did not come true (or null), and whether the
+terminal's settings are as they were.
 """
 import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -100,6 +102,8 @@ for step in steps:
         # The window is closed.
         print(json.dumps({"output": output.decode(errors="replace"), "failed": None}))
         sys.exit()
+    elif word == "save":
+        shutil.copyfile(text, "app.py")
     elif word == "size":
         resize(master, *map(int, text.split("x")))
     elif word in ("stopped", "going", "keys", "lines"):

@@ -18,12 +18,15 @@ fn on_a_terminal_of_steps(project: &Project, shell: &[&str], everup: &[&str], st
     told
 }
 
-/// What a person types into a shell on a terminal: `app` stands for `everup run`, and what the shell prompts with is
-/// `READY`. In the end the shell must leave by itself.
+/// What a person types into a shell on a terminal: `app` stands for `everup run --name app`, and what the shell prompts
+/// with is `READY`. In the end the shell must leave by itself.
 fn in_a_shell(project: &Project, shell: &[&str], steps: &[&str]) -> Value {
     let everup = env!("CARGO_BIN_EXE_everup");
     // Line editing would change the terminal's settings itself.
-    project.write("shellrc", &format!("app() {{ '{everup}' run --name app --restart never -- \"$@\"; }}\n"));
+    let functions = format!(
+        "everup() {{ '{everup}' \"$@\"; }}\napp() {{ '{everup}' run --name app --restart never -- \"$@\"; }}\n"
+    );
+    project.write("shellrc", &functions);
     let begin = ["send:. ./shellrc; PS1='REA''DY '\n", "expect:READY "];
     let typed = [&begin[..], steps, &["send:exit 3\n"]].concat();
     let (program, options) = shell.split_first().expect("a shell");
@@ -386,4 +389,89 @@ fn a_debugger_steps_stops_and_goes_on_and_ctrl_c_runs_finally() {
     project.write("app.py", &project.read("app.py").replace("        breakpoint()\n", ""));
     let plain = ["send:app python3 app.py\n", "expect:x is 2", "send:^C", "expect:finally ran", "expect:READY "];
     in_a_shell(&project, &BASH, &plain);
+}
+
+/// A program that says its version, and again with each line that is typed.
+const SAVED: &str = "\
+import sys
+print('version one', flush=True)
+for line in sys.stdin: print('one got', line.strip(), flush=True)
+";
+
+#[test]
+fn with_one_service_dev_answers_each_save_in_a_line() {
+    let project = project();
+    project.write("app.py", SAVED);
+    project.write("two", &SAVED.replace("one", "two"));
+    project.write("three", "def broken(:\n");
+    project.write("four", "import sys\nnowhere\n");
+    project.write("five", &SAVED.replace("one", "five"));
+    let steps = [
+        "send:everup dev --name app -- python3 app.py\n",
+        "expect:version one",
+        "keys:",
+        "save:two",
+        "expect:everup: app.py changed → restarting\r\n",
+        "expect:everup: app ready, ",
+        "expect:after the save\r\n",
+        // Without a probe it is ready once it is started; the next save is not to come before it has read this one.
+        "send:hello\n",
+        "expect:two got hello",
+        "save:three",
+        "expect:everup: app.py:1: SyntaxError: invalid syntax (the running one stays)\r\n",
+        "save:four",
+        "expect:everup: app failed: exit code 1, app.py:2: NameError: name 'nowhere' is not defined",
+        "save:five",
+        "expect:version five",
+        "send:^Z",
+        "stopped:3",
+        "expect:READY ",
+        "send:fg\n",
+        "keys:",
+        "send:^C",
+        "expect:KeyboardInterrupt",
+        "expect:READY ",
+        "lines:",
+    ];
+    in_a_shell(&project, &BASH, &steps);
+}
+
+#[test]
+fn with_several_services_dev_takes_keys() {
+    let project = Project::new(
+        "services:\n  web: {command: sh -c 'echo web is up; exec sleep 1000'}\n  db: {command: sh -c 'echo db is up; exec sleep 1000'}\n",
+    );
+    let steps = [
+        "send:everup dev\n",
+        "expect:keys: r restart · s status · q quit",
+        "expect:is up",
+        "expect:is up",
+        "keys:",
+        "send:s",
+        "expect:RESTARTS",
+        "expect:running",
+        "send:h",
+        "expect:keys: r restart",
+        "send:r",
+        "expect:restarting all services",
+        "expect:is up",
+        "expect:is up",
+        "send:^Z",
+        "expect:Stopped",
+        // The guardian, the engine and both services.
+        "stopped:4",
+        "expect:READY ",
+        "lines:",
+        "send:fg\n",
+        "going:4",
+        "keys:",
+        "send:q",
+        "expect:q again kills",
+        "expect:READY ",
+        "lines:",
+    ];
+    in_a_shell(&project, &BASH, &steps);
+    let ended = project.events().into_iter().filter(|event| event["event"] == "ended");
+    let causes: Vec<Value> = ended.map(|event| event["cause"].clone()).collect();
+    assert_eq!(causes, ["user", "user", "user", "user"]);
 }
