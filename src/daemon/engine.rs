@@ -91,6 +91,8 @@ pub(super) struct Engine {
     pub(super) has_drifted: bool,
     pub(super) exit_code: Option<u8>,
     pub(super) stop_signals: u32,
+    /// When Ctrl-C was last typed for the program that has the terminal.
+    pub(super) interrupted_at: Option<crate::model::units::Moment>,
     /// What of the output of current runs was not kept.
     pub(super) log_troubles: BTreeMap<InstanceId, String>,
     /// Runs that are over and wait for their last lines before they are written down.

@@ -17,6 +17,8 @@ const STOP_KEY: i32 = 20;
 /// The same wish within this time is one wish: timeout(1) and systemd signal the process and all of its group, so it
 /// comes to the guardian twice and to the engine once more.
 const ECHO: Duration = Duration::from_millis(500);
+/// A program that lives this long after Ctrl-C has taken it for something else than its end.
+const SURVIVED: Duration = Duration::from_secs(10);
 /// SIGUSR1 and SIGUSR2 by number: in `run` they are the program's.
 const FOR_THE_PROGRAM: [i32; 2] = [10, 12];
 
@@ -54,9 +56,12 @@ impl Engine {
     }
 
     /// A person typed Ctrl-C in `run`; a second one kills.
+    ///
+    /// Where the program has lived on for long after the first, as a debugger or a shell does, it is a first one again.
     pub(super) fn interrupted(&mut self, delivered: bool) -> Event {
-        self.stop_signals += 1;
-        if self.stop_signals > 1 {
+        let now = crate::os::clock::now().moment;
+        let lately = self.interrupted_at.replace(now).is_some_and(|at| now.since(at) < SURVIVED);
+        if lately || self.stop_signals > 0 {
             return self.ask_core(Command::Down { force: true }, "a second Ctrl-C");
         }
         self.ask_core(Command::Interrupt { delivered }, "Ctrl-C")

@@ -179,6 +179,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         has_drifted: false,
         exit_code: None,
         stop_signals: 0,
+        interrupted_at: None,
         log_troubles: std::collections::BTreeMap::new(),
         records_due: std::collections::BTreeSet::new(),
         failures: std::collections::BTreeMap::new(),
