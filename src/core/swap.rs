@@ -74,7 +74,8 @@ impl Service {
     /// Decides about what is new, and sees how what is under way stands. `checks` counts all checks ever begun. Returns
     /// whether anything moved.
     pub(crate) fn reload(&mut self, checks: &mut u64, cx: &mut Context<'_>) -> bool {
-        let noticed = || self.instances.values().any(Instance::has_open_files).then_some(cx.now.moment);
+        let began = self.reload.cycle.as_ref().map_or(cx.now.moment, |cycle| cycle.since);
+        let noticed = || self.instances.values().any(Instance::has_open_files).then_some(began);
         if let Some(since) = self.reload.news.or_else(noticed) {
             self.reload.news = None;
             self.consider(since, checks, cx);
@@ -310,13 +311,13 @@ impl Service {
 
     /// Tells those that serve by a signal to read their code anew.
     fn tell_by_signal(&mut self, signal: Signal, serving: Vec<(u32, Explained)>, cx: &mut Context<'_>) {
-        let limit = reads_within(&self.plan);
         let Some(cycle) = &mut self.reload.cycle else { return };
         for (index, why) in serving {
             let Some(instance) = self.instances.get_mut(&index) else { continue };
             instance.read_anew(signal, &why, cx);
             cycle.left.entry(index).or_insert(Left::new(instance.run)).signalled = true;
-            cycle.until = limit.map(|limit| cx.now.moment.after(limit));
+            let until = reads_within(&instance.plan).map(|limit| cx.now.moment.after(limit));
+            cycle.until = cycle.until.max(until);
         }
     }
 }

@@ -67,9 +67,8 @@ impl Files {
         folder.window.get_or_insert((now, now + delay));
     }
 
-    /// An app that writes into its own folder has been started.
-    pub(crate) fn app_writes(&mut self, dice: &mut Dice, now: u64, service: &ServiceName) {
-        let at = now + dice.between(20, 1_500);
+    /// An app will write into its own folder.
+    pub(crate) fn app_writes(&mut self, at: u64, service: &ServiceName) {
         self.writes.push(Reverse((at, service.clone(), folder(service).join("cache.json"))));
     }
 

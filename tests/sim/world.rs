@@ -1,6 +1,6 @@
 //! One seeded world: the core, a fake kernel, and people who ask for things at bad moments.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ struct World {
     core: Supervisor,
     kernel: Kernel,
     files: Files,
-    /// Services whose apps write into their own folder.
-    writers: BTreeSet<ServiceName>,
+    /// Services whose apps write into their own folder, and how long after each start.
+    writers: BTreeMap<ServiceName, u64>,
     watch: Watch,
     statuses: Vec<ServiceStatus>,
     requests: u64,
@@ -74,7 +74,12 @@ pub(crate) fn run(seed: u64, options: Options) -> Report {
     let only: Vec<ServiceName> = if dice.percent(10) { vec![plan.services[0].name.clone()] } else { vec![] };
     let core = Supervisor::new(plan, seeds, &only);
     let statuses = core.statuses(Moment(now));
-    let writers = (0..6).filter(|_| dice.percent(8)).map(plans::name).collect();
+    let mut writers = BTreeMap::new();
+    for index in 0..6 {
+        if dice.percent(8) {
+            writers.insert(plans::name(index), dice.between(20, 1_500));
+        }
+    }
     let watch = Watch::new(core.plan(), shutdown_budget);
     let mut world = World {
         dice,
@@ -225,8 +230,9 @@ impl World {
         let (dice, now) = (&mut self.dice, self.now);
         match action {
             Action::Spawn { instance, run, plan } => {
-                if self.writers.contains(&instance.service) {
-                    self.files.app_writes(dice, now, &instance.service);
+                if let Some(after) = self.writers.get(&instance.service) {
+                    let at = now + after + dice.between(0, 50);
+                    self.files.app_writes(at, &instance.service);
                 }
                 self.kernel.spawn(dice, now, instance, run, plan);
             }
