@@ -32,6 +32,8 @@ struct Seen {
     /// A reload that was begun and whose outcome has not been told.
     cycle: Option<Cycle>,
     changed_at: u64,
+    /// When a check last passed.
+    passed_at: u64,
     rolled_back_at: u64,
     /// A run has begun that may hold sockets.
     sockets: bool,
@@ -120,9 +122,12 @@ impl Reloads {
                         }
                     }
                 }
-                Event::Checked { service, seq, .. } => {
+                Event::Checked { service, seq, result } => {
                     if let Some(seen) = self.services.get_mut(service).filter(|seen| seen.checking == Some(*seq)) {
                         seen.checking = None;
+                        if result.is_ok() {
+                            seen.passed_at = self.clock;
+                        }
                     }
                 }
                 Event::Asked { command, .. } => {
@@ -247,8 +252,15 @@ impl Reloads {
         seen.zip(began).into_iter().flat_map(|(seen, began)| seen.differing(began))
     }
 
-    /// Nobody is restarted for files that are as they were.
+    /// Nobody is restarted for files that are as they were, or that have not passed their check.
     fn reloads_have_a_reason(&self, step: &Step<'_>, id: &InstanceId) -> Checked {
+        if let Some(seen) = self.services.get(&id.service) {
+            let there = |path: &&PathBuf| seen.value(&seen.told, path).is_some();
+            let words = seen.watch.as_ref().map(|watch| watch.check.as_slice()).unwrap_or_default();
+            let wants_files = words.iter().any(|word| matches!(word, CheckWord::Changed(_) | CheckWord::File(_)));
+            let looks = !words.is_empty() && (!wants_files || self.differing(id).any(|path| there(&path)));
+            ensure(!looks || seen.passed_at > seen.changed_at, "the check goes first", || id.to_string())?;
+        }
         let reason = self.differing(id).next().is_some() || asked_for_reload(step);
         let asked =
             self.services.get(&id.service).and_then(|seen| seen.cycle.as_ref()).is_some_and(|c| c.asked || c.excused);

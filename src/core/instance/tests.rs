@@ -359,7 +359,7 @@ pub(crate) fn with_check(plan: &mut ServicePlan, words: &str) {
         "{changed}" => CheckWord::Changed(vec![]),
         text => CheckWord::Text(Template::text(text)),
     };
-    if let Some(watch) = &mut plan.watch {
+    if let Some(watch) = plan.watch.as_mut().filter(|_| !words.is_empty()) {
         watch.check = words.split(' ').map(word).collect();
     }
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::core::event::{Event, Hook, Notice};
-use crate::core::instance::tests::{Bench, blows, changed, needs, probe, service, target, watched};
+use crate::core::instance::tests::{
+    Bench, blows, changed, needs, probe, project, service, target, watched, with_check,
+};
+use crate::core::supervisor::Seeds;
 use crate::model::command::Command;
 use crate::model::event::EventWord;
 use crate::model::plan::{HealthPlan, LimitThen, Policy, ReloadPlan, ServicePlan, Until};
@@ -207,6 +210,26 @@ fn what_would_rest_after_its_end_starts_with_the_new_files() {
             "{policy:?}"
         );
     }
+}
+
+#[test]
+fn new_files_come_before_the_end_of_everup_and_before_backoff() {
+    for words in ["", "make"] {
+        let mut plan = project(vec![watched("web", |s| {
+            s.restart.policy = Policy::Never;
+            with_check(s, words);
+        })]);
+        plan.exit_with = Some(target("web").service);
+        let mut bench = Bench::with(plan, Seeds::default());
+        bench.spawned("web").ends_leaving("web", End::Code(0), false);
+        bench.changed("web", "app.py 1 2").tree_gone("web");
+        assert_eq!((bench.core.is_ending(), bench.spawns()), (false, vec!["web/1".to_owned()]));
+    }
+    let mut bench = one(|s| s.watchdog = Some(Duration::from_secs(1)));
+    bench.pass(1_000);
+    bench.changed("web", "app.py 1 2").ends("web", End::Code(1));
+    assert_eq!((bench.spawns(), bench.then("web").as_str()), (vec!["web/1".to_owned()], "started with the new files"));
+    assert_eq!(bench.told("web", EventWord::Backoff).len(), 0);
 }
 
 #[test]
