@@ -63,6 +63,20 @@ fn only_what_follows_each_start_in_a_row_is_its_own_writing() {
 }
 
 #[test]
+fn what_a_person_starts_again_and_again_is_not_started_for_its_files() {
+    let mut bench = one(|_| {});
+    for round in 0..6 {
+        bench.stop("web");
+        bench.ends("web", End::Code(0));
+        bench.changed("web", &format!("cache.json {} {}", 2 * round + 1, 2 * round + 2));
+        bench.start("web");
+        bench.spawned("web").pass(100);
+        bench.changed("web", &format!("cache.json {} {}", 2 * round + 2, 2 * round + 3));
+        assert_eq!(bench.blows(), ["web TERM"], "{round}");
+    }
+}
+
+#[test]
 fn a_reload_signal_counts_as_a_start_for_what_it_writes() {
     let mut bench = hup(|_| {});
     for round in 1..=3 {

@@ -246,6 +246,16 @@ fn a_reload_of_several_goes_one_at_a_time() {
 }
 
 #[test]
+fn those_that_have_not_served_yet_are_begun_anew_at_once() {
+    let mut bench = Bench::new(vec![watched("web", |s| {
+        s.instances = 2;
+        s.health = HealthPlan::One(probe());
+    })]);
+    bench.spawned("web/1").spawned("web/2").changed("web", "app.py 1 2");
+    assert_eq!(states(&bench), [State::Stopping, State::Stopping]);
+}
+
+#[test]
 fn a_failing_first_one_stops_the_reload_of_several() {
     let mut bench = three(|_| {});
     bench.changed("web", "app.py 1 2");
@@ -281,6 +291,44 @@ fn a_second_change_goes_to_all_again_and_what_is_changed_back_to_none() {
     turn(&mut bench, "web/1");
     assert_eq!((bench.run("web/1").0, bench.run("web/2").0, bench.run("web/3").0), (3, 2, 1));
     assert_eq!(bench.reloads().len(), 2, "{:?}", bench.reloads());
+}
+
+#[test]
+fn what_has_begun_anew_is_waited_for_though_a_later_change_is_taken_back() {
+    let mut bench = Bench::new(vec![watched("web", |s| {
+        s.instances = 2;
+        s.health = HealthPlan::Kinds { startup: None, readiness: Some(probe()), liveness: None };
+    })]);
+    bench.spawned("web/1").spawned("web/2");
+    bench.pass_answering(100, true);
+    bench.changed("web", "app.py 1 2").ends("web/1", End::Code(0)).spawned("web/1");
+    bench.changed("web", "lib.py 1 2").changed("web", "lib.py 2 1");
+    bench.stop("web/2");
+    bench.ends("web/2", End::Code(0));
+    assert_eq!(bench.reloads().len(), 1, "the first is not ready");
+    bench.pass_answering(100, true);
+    assert_eq!(bench.reloads()[1], "reload_done app.py and lib.py: ready after 20ms");
+}
+
+#[test]
+fn what_it_needs_may_come_back_later() {
+    let mut bench = Bench::new(vec![
+        service("db", |s| s.restart.policy = Policy::Never),
+        watched("web", |s| needs(s, "db", Until::Ready)),
+    ]);
+    bench.spawned("db").spawned("web").ends("db", End::Code(1));
+    bench.changed("web", "app.py 1 2").ends("web", End::Code(0));
+    assert_eq!((bench.state("web"), bench.status("web").cause), (State::Failed, Some(Cause::Dependency)));
+    let id = bench.reload("web");
+    bench.changed("web", "lib.py 1 2");
+    bench.spawned("db").spawned("web");
+    assert!(bench.answers[&id].is_ok(), "a person's reload starts what is needed");
+    assert_eq!(bench.reloads().len(), 2, "{:?}", bench.reloads());
+    bench.ends("db", End::Code(1)).changed("web", "app.py 2 3").ends("web", End::Code(0));
+    bench.changed("web", "lib.py 2 3");
+    bench.start("db");
+    bench.spawned("db").spawned("web");
+    assert_eq!(bench.reloads()[3], "reload_done app.py and lib.py: ready after 0ms");
 }
 
 #[test]

@@ -234,6 +234,27 @@ fn a_second_restart_does_not_take_a_second_instance_down() {
 }
 
 #[test]
+fn what_is_begun_anew_while_it_prepares_keeps_its_turn() {
+    let mut bench = Bench::new(vec![service("web", |s| {
+        s.instances = 2;
+        s.hooks.before_start = Some(vec![]);
+        s.restart.delay = Duration::ZERO;
+        s.health = HealthPlan::Kinds { startup: None, readiness: None, liveness: Some(probe()) };
+    })]);
+    for text in ["web/1", "web/2"] {
+        let (instance, run) = (Bench::id(text), bench.run(text));
+        bench.step(Event::HookEnded { instance, run, hook: Hook::BeforeStart, result: Ok(()) });
+        bench.spawned(text);
+    }
+    bench.pass_answering(40_000, false);
+    let (sick, other) = if bench.state("web/1") == State::Stopping { ("web/1", "web/2") } else { ("web/2", "web/1") };
+    bench.ends(sick, End::Code(0));
+    assert_eq!((bench.state(sick), bench.state(other)), (State::Starting, State::Running), "it prepares");
+    bench.restart(sick);
+    assert_eq!((bench.run(sick).0, bench.state(other)), (3, State::Running), "one probe restart at a time");
+}
+
+#[test]
 fn scaling_during_a_restart_of_several_loses_nobody() {
     let mut bench = three();
     bench.restart("web");
