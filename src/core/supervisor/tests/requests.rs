@@ -114,6 +114,8 @@ fn a_stop_ends_a_reload_without_a_word() {
     bench.spawned("web");
     assert_eq!((bench.reloads().len(), bench.run("web").0), (1, 2));
     assert_eq!(bench.service("web").reload.unwrap().last, None);
+    bench.changed("web", "app.py 1 2");
+    assert_eq!(bench.reloads()[1], "reload_started app.py changed; check: make", "the request is forgotten");
 }
 
 #[test]
