@@ -49,6 +49,8 @@ pub(crate) struct Cycle {
     pub(crate) left: BTreeMap<u32, Left>,
     /// One of them does already.
     pub(crate) served: bool,
+    /// Since when the latest of them does.
+    pub(crate) served_at: Option<Moment>,
     /// When those that were told by a signal must have said READY=1 again.
     pub(crate) until: Option<Moment>,
     /// How often that was put off because everup itself was late.
@@ -164,6 +166,12 @@ impl Reloads {
             changed: files.into_iter().flatten().take(LISTED).map(|path| relative(path, &plan.cwd)).collect(),
             message: last.and_then(|last| last.trouble.as_ref()).map(|trouble| trouble.words.clone()),
         })
+    }
+
+    /// What went wrong the last time, unless another one is under way.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        let last = self.last.as_ref().filter(|_| self.cycle.is_none())?;
+        last.trouble.as_ref().map(|trouble| trouble.words.as_str())
     }
 
     /// What is said of the files it writes itself, if there are any.

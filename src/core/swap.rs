@@ -29,8 +29,12 @@ impl Service {
         if self.plan.watch.is_none() {
             return;
         }
-        let own: BTreeSet<PathBuf> =
-            self.instances.values_mut().flat_map(|instance| instance.habits.note(files, since)).collect();
+        let plan = self.plan.clone();
+        // What the check reads is source: people write it, however regularly.
+        let is_source = |path: &PathBuf| plan.watch.as_ref().is_some_and(|watch| watch.check_reads(path));
+        let running = self.instances.values_mut().filter(|instance| instance.is_started());
+        let written: BTreeSet<PathBuf> = running.flat_map(|instance| instance.habits.note(files, since)).collect();
+        let own: BTreeSet<PathBuf> = written.into_iter().filter(|path| !is_source(path)).collect();
         for path in own {
             for instance in self.instances.values_mut() {
                 instance.habits.forget(&path);
@@ -176,11 +180,22 @@ impl Service {
             step: Step::Swapping,
             left: BTreeMap::new(),
             served: false,
+            served_at: None,
             until: None,
             grants: 0,
         });
         let fact = Fact { service: Some(self.name.clone()), ..Fact::new(EventWord::ReloadStarted) };
         cx.out.push(Action::Record(Fact { cause: Some(cause), message: Some(message), ..fact }));
+    }
+
+    /// The check that runs, for people.
+    pub(crate) fn check_under_way(&self) -> Option<String> {
+        let cycle = self.reload.cycle.as_ref().filter(|cycle| matches!(cycle.step, Step::Checking { .. }))?;
+        let files: Vec<PathBuf> = cycle.files.iter().cloned().collect();
+        let check = self.check_in_words(&files)?;
+        let changed = in_words(cycle.files.iter(), &self.plan.cwd);
+        let why = if changed.is_empty() { String::new() } else { format!(" ({changed} changed)") };
+        Some(format!("checks the new code: {check}{why}"))
     }
 
     /// The check of these files; none where there is nothing to check.

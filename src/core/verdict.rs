@@ -6,8 +6,8 @@ use crate::core::action::Action;
 use crate::core::cause::describe;
 use crate::core::context::Context;
 use crate::core::drift::in_words;
-use crate::core::instance::Phase;
 use crate::core::instance::due::{GRACE, put_off};
+use crate::core::instance::{Instance, Phase};
 use crate::core::reload::{Left, Step, Trouble, Verdict};
 use crate::core::service::Service;
 use crate::core::swap::reads_within;
@@ -26,12 +26,28 @@ enum Fate {
     Lost(String),
 }
 
+/// In `dev` a program that nobody asks how it is counts as serving once it has lived this long: most mistakes show by then.
+const SETTLES: Duration = Duration::from_secs(1);
+
+impl Instance {
+    /// When a program that cannot be asked how it is will have lived long enough to be believed.
+    fn settles_at(&self) -> Option<Moment> {
+        let believed = !self.plan.waits_for_change || !self.plan.health.probes().is_empty();
+        let live = self.live().filter(|live| !believed && live.ready)?;
+        Some(live.since.moment.after(SETTLES))
+    }
+
+    fn good_since(&self) -> Option<Moment> {
+        self.live().and_then(|live| live.good_since)
+    }
+}
+
 impl Service {
     /// Sees what has become of those that are still to serve new code. Returns whether anything moved.
     pub(crate) fn conclude(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(cycle) = &self.reload.cycle else { return false };
         let checking = matches!(cycle.step, Step::Checking { .. });
-        let (mut served, mut over) = (cycle.served, vec![]);
+        let (mut served, mut over, mut served_at) = (cycle.served, vec![], cycle.served_at);
         let need = if checking { self.in_need() } else { vec![] };
         // What becomes of those whose files are being checked, the check decides.
         for (index, left) in cycle.left.iter().filter(|(index, _)| !need.contains(*index)) {
@@ -44,6 +60,7 @@ impl Service {
                 }
                 Fate::Served => {
                     served = true;
+                    served_at = served_at.max(self.instances.get(index).and_then(Instance::good_since));
                     over.push(*index);
                 }
                 Fate::Dropped => over.push(*index),
@@ -53,7 +70,7 @@ impl Service {
             instance.drift.decided = false;
         }
         let Some(cycle) = &mut self.reload.cycle else { return false };
-        cycle.served = served;
+        (cycle.served, cycle.served_at) = (served, served_at);
         cycle.left.retain(|index, _| !over.contains(index));
         if cycle.left.is_empty() {
             self.end_cycle(checking, cx);
@@ -69,6 +86,7 @@ impl Service {
         let ended = || instance.end.as_ref().map(describe).unwrap_or_default();
         let passed = instance.run > left.run;
         match &instance.phase {
+            _ if passed && instance.settles_at().is_some_and(|at| at > now) => Fate::Pending,
             _ if passed && instance.is_ready() => Fate::Served,
             Phase::Running { .. } if left.signalled && !passed => {
                 if !instance.awaits_ready {
@@ -116,7 +134,7 @@ impl Service {
         }
         let Some(cycle) = self.reload.cycle.take().filter(|cycle| cycle.served) else { return };
         self.reload.swaps += 1;
-        let took = cx.now.moment.since(cycle.since);
+        let took = cycle.served_at.unwrap_or(cx.now.moment).since(cycle.since);
         let ready = format!("ready after {}", format_duration(took));
         let files = in_words(cycle.files.iter(), &self.plan.cwd);
         let message = if files.is_empty() { ready } else { format!("{files}: {ready}") };
@@ -134,7 +152,8 @@ impl Service {
             let Some(instance) = self.instances.get_mut(&index) else { continue };
             running += usize::from(instance.is_started());
             if matches!(instance.phase, Phase::Failed) {
-                instance.reason = Some(format!("check failed: {words}"));
+                let first = words.lines().next().unwrap_or_default();
+                instance.reason = Some(format!("check failed: {first}"));
             }
         }
         let stays = match running {
@@ -184,7 +203,7 @@ impl Service {
             let instance = self.instances.get(index)?;
             let waits =
                 left.signalled && instance.live().is_some_and(|live| live.run == left.run) && instance.awaits_ready;
-            if waits { swapping?.until } else { instance.ready_by(left.run) }
+            if waits { swapping?.until } else { instance.ready_by(left.run).or_else(|| instance.settles_at()) }
         };
         let swap = swapping.into_iter().flat_map(|cycle| &cycle.left).filter_map(patience).min();
         [turn, swap].into_iter().flatten().min().map(|at| (at, "reload"))

@@ -12,8 +12,11 @@ use crate::logs::blame::blame;
 use crate::model::names::{InstanceId, ServiceName};
 use crate::model::plan::ServicePlan;
 use crate::model::service::End;
+use crate::model::template::Template;
 use crate::probe::command::RunCommand;
 
+/// Of a longer command only so many characters are told.
+const LONGEST: usize = 120;
 /// How long one check may take: a clean build of a large program fits in.
 const LIMIT: Duration = Duration::from_mins(10);
 
@@ -24,7 +27,11 @@ impl Engine {
         let run = self.core.runs().get(&instance).copied().unwrap_or_default();
         let commands =
             plan.watch.as_ref().map(|watch| watch.checks(files, &plan.cwd, plan.slots(1))).unwrap_or_default();
-        let runner = self.runner(&instance, run, plan, None);
+        // What a check compiles on the way is not to lie about in the project.
+        let mut beside = ServicePlan::clone(plan);
+        let compiled = self.core.plan().state_dir.join("pycache").display().to_string();
+        beside.env.entry("PYTHONPYCACHEPREFIX".to_owned()).or_insert_with(|| Template::text(compiled));
+        let runner = self.runner(&instance, run, &Arc::new(beside), None);
         let (inbox, of, folder) = (self.inbox.clone(), service.clone(), plan.cwd.clone());
         let work = async move {
             let result = run_all(&runner, commands, &folder).await;
@@ -48,8 +55,12 @@ impl Engine {
 /// Success when all succeed; else what the first that failed says, the blamed line first, its output below.
 async fn run_all(runner: &Runner, commands: Vec<Vec<String>>, folder: &std::path::Path) -> Result<(), String> {
     for words in commands {
-        let shown = words.join(" ");
-        tracing::info!(command = shown, "check");
+        let whole = words.join(" ");
+        tracing::info!(command = whole, "check");
+        let shown = match whole.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
+            None => whole,
+        };
         let outcome = runner.run(words, LIMIT).await;
         let why = match &outcome.end {
             Some(End::Code(0)) => continue,

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use crate::daemon::processes::Processes;
 use crate::guardian::protocol::SocketKey;
 use crate::model::names::ServiceName;
-use crate::model::plan::{ListenAddress, ServicePlan};
+use crate::model::plan::{ListenAddress, Plan, ServicePlan};
 use crate::os::listen::{ListenError, Listener};
 
 /// Permission bits of a unix socket: who can reach its folder may connect, less what the service's `umask` takes away.
@@ -64,6 +64,26 @@ impl Listeners {
             self.by_service.insert(plan.name.clone(), now);
         }
         Ok(keys)
+    }
+
+    /// Whether another plan's sockets can be had: opens and closes those at addresses where nothing of ours listens.
+    ///
+    /// # Errors
+    /// The first that cannot be opened.
+    pub(super) fn rehearse(&self, plan: &Plan) -> Result<(), ListenError> {
+        let ours: Vec<&ListenAddress> =
+            self.by_service.values().flatten().map(|held| held.listener.address()).collect();
+        let is_ours = |address: &ListenAddress| {
+            ours.iter().any(|known| match (known, address) {
+                (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => one.port() == other.port(),
+                (ListenAddress::Tcp(_) | ListenAddress::Unix(_), _) => *known == address,
+            })
+        };
+        let enabled = plan.services.iter().filter(|service| service.enabled);
+        for wanted in enabled.flat_map(|service| &service.listen).filter(|wanted| !is_ours(&wanted.address)) {
+            Listener::open(&wanted.address, MODE)?;
+        }
+        Ok(())
     }
 
     /// Closes all sockets of a service.

@@ -42,7 +42,7 @@ impl Engine {
                 }
                 Action::Check { service, seq, plan, files } => self.check(service, seq, &plan, &files),
                 Action::DropCheck { service } => self.drop_check(&service),
-                Action::Disregard { service, path } => self.watching.disregard(&service, &path),
+                Action::Disregard { service, path } => self.disregard(service, &path),
                 Action::CloseSockets { service } => self.listeners.close(&service, &self.processes),
                 Action::Record(fact) => self.record(fact),
                 Action::Answer { id, result } => {

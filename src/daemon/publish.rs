@@ -138,7 +138,16 @@ impl Publisher {
             return None;
         }
         let id = id?;
-        let changes = self.changes.get(&id.service).into_iter().flatten();
+        // What everup restarted it for is the reason already; what changed twice is told once.
+        let mut told: Vec<&str> = match fact.cause {
+            Some(Cause::Watch) => fact.evidence.iter().map(String::as_str).collect(),
+            _ => vec![],
+        };
+        let changes = self.changes.get(&id.service).into_iter().flatten().rev().filter(|change| {
+            let is_new = !told.contains(&change.what.as_str());
+            told.push(&change.what);
+            is_new
+        });
         Some(RunRecord {
             instance: id.clone(),
             label: id.label(fact.instances),
@@ -152,7 +161,7 @@ impl Publisher {
             ran_ms: fact.ran_ms,
             evidence: fact.evidence.clone(),
             last_lines: vec![],
-            changed_before: changes.filter(|change| wall.since(change.at) < BEFORE).rev().cloned().collect(),
+            changed_before: changes.filter(|change| wall.since(change.at) < BEFORE).cloned().collect(),
             then: fact.then.clone(),
         })
     }

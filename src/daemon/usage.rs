@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::daemon::Mode;
 use crate::daemon::engine::Engine;
 use crate::guardian::protocol::Token;
 use crate::model::names::{InstanceId, Pid};
@@ -106,7 +107,11 @@ impl Engine {
             all.push(Warning { code: "not_persisted".to_owned(), message });
         }
         if self.has_drifted {
-            let message = "the file has changed since it was applied; everup up applies it".to_owned();
+            let message = match self.mode {
+                Mode::Dev { .. } => "the file as it was saved is not applied: everup check shows why",
+                Mode::Up { .. } | Mode::Run { .. } => "the file has changed since it was applied; everup up applies it",
+            }
+            .to_owned();
             all.push(Warning { code: "drift".to_owned(), message });
         }
         all.extend_from_slice(self.watching.troubles_of_file());

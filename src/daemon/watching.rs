@@ -11,6 +11,7 @@ use crate::core::event::Event;
 use crate::daemon::Mode;
 use crate::daemon::engine::Engine;
 use crate::daemon::news::News;
+use crate::model::event::{EventWord, Fact};
 use crate::model::names::ServiceName;
 use crate::model::plan::Plan;
 use crate::model::status::Warning;
@@ -99,6 +100,16 @@ impl Engine {
             self.warnings.push(Warning { code: "not_watched".to_owned(), message });
         }
         self.watching.plan = Some(plan);
+    }
+
+    /// Pays no more attention to a file of a service, and says so.
+    pub(super) fn disregard(&mut self, service: ServiceName, path: &Path) {
+        self.watching.disregard(&service, path);
+        let folder = self.core.plan_of(&service).map(|plan| plan.cwd.clone()).unwrap_or_default();
+        let shown = path.strip_prefix(&folder).unwrap_or(path).display();
+        let message = format!("{service} writes {shown} itself right after each start: it is watched no more");
+        let fact = Fact { service: Some(service), message: Some(message), ..Fact::new(EventWord::ReloadRolledBack) };
+        self.publisher.fact(fact, self.now.wall);
     }
 
     /// Waits until every watched folder has been looked at once, not for ever.

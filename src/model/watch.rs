@@ -43,11 +43,10 @@ impl WatchPlan {
     /// where the commands run, are named relative to it.
     pub fn checks(&self, files: &[PathBuf], folder: &Path, slots: Slots) -> Vec<Vec<String>> {
         let of = |globs: &[String]| -> Vec<String> {
-            let named =
-                |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let fitting =
-                files.iter().filter(|path| globs.is_empty() || globs.iter().any(|glob| fits(glob, &named(path))));
-            fitting.map(|path| path.strip_prefix(folder).unwrap_or(path).display().to_string()).collect()
+            // A name that is no text cannot stand among words.
+            let fitting = files.iter().filter(|path| fits_any(globs, path));
+            let shown = fitting.filter_map(|path| path.strip_prefix(folder).unwrap_or(path).to_str());
+            shown.map(str::to_owned).collect()
         };
         let each = self.check.iter().find_map(|word| match word {
             CheckWord::File(globs) => Some(of(globs)),
@@ -73,6 +72,22 @@ impl WatchPlan {
             None => vec![command(None)],
         }
     }
+}
+
+impl WatchPlan {
+    /// Whether the check is told of this file by name: it is source then, not data.
+    pub fn check_reads(&self, file: &Path) -> bool {
+        self.check.iter().any(|word| match word {
+            CheckWord::Changed(globs) | CheckWord::File(globs) => fits_any(globs, file),
+            CheckWord::Text(_) => false,
+        })
+    }
+}
+
+/// Whether a file's name fits one of the globs; without any, every file does.
+fn fits_any(globs: &[String], file: &Path) -> bool {
+    let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    globs.is_empty() || globs.iter().any(|glob| fits(glob, &name))
 }
 
 /// One word of `watch.check`.

@@ -130,7 +130,9 @@ impl Watched {
                         self.look_at_everything(now);
                     }
                 }
-                (Role::Anchor(..), Some(_) | None) => {}
+                // The folder in which something was waited for has gone itself.
+                (Role::Anchor(..), None) => self.look_at_everything(now),
+                (Role::Anchor(..), Some(_)) => {}
             }
         }
         unneeded

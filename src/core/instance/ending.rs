@@ -293,7 +293,11 @@ impl Instance {
             code,
             signal,
             ran_ms: Some(ran_ms),
-            message: Some(describe(end)),
+            // What stood in the way of a start says more than the error's number.
+            message: match end {
+                End::NotSpawned { .. } => explained.evidence.first().cloned(),
+                End::Code(_) | End::Signal { .. } | End::Unknown => Some(describe(end)),
+            },
             evidence: explained.evidence.clone(),
             then,
             ..self.fact(EventWord::Ended)

@@ -83,6 +83,11 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
     let own_files = service.reload.own_files(&service.plan);
     let mut warnings: Vec<Warning> =
         own_files.map(|message| Warning { code: "self_writing".to_owned(), message }).into_iter().collect();
+    if let Some(trouble) = service.reload.trouble().filter(|_| wanted().any(Instance::is_started)) {
+        let first = trouble.lines().next().unwrap_or_default();
+        let message = format!("the newest code does not run: {first}");
+        warnings.push(Warning { code: "not_reloaded".to_owned(), message });
+    }
     for instance in service.instances.values().filter(|instance| instance.unkillable) {
         warnings.push(Warning {
             code: "unkillable".to_owned(),
@@ -109,7 +114,7 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
         ready: service.is_ready(),
         healthy: (!healths.is_empty()).then(|| healths.iter().all(|healthy| *healthy)),
         cause: telling.and_then(|instance| instance.cause),
-        reason: telling.and_then(reason),
+        reason: service.check_under_way().or_else(|| telling.and_then(reason)),
         restarts: service.instances.values().map(|instance| instance.restarts).sum(),
         restarts_last_hour: service.instances.values().map(|instance| instance.restarts_last_hour(now)).sum(),
         crash_looping: service.instances.values().any(|instance| instance.crash_looping),
