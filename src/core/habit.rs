@@ -65,7 +65,7 @@ impl Habits {
                 continue;
             }
             let in_a_row = before.filter(|written| written.after.abs_diff(after) <= SPREAD);
-            let times = in_a_row.map_or(1, |written| written.times + 1);
+            let times = in_a_row.map_or(1, |written| written.times.saturating_add(1));
             self.written.insert(path.clone(), Written { start: self.start, after, times });
             if times >= TIMES {
                 own.push(path.clone());

@@ -37,8 +37,9 @@ impl Instance {
         Some(live.since.moment.after(SETTLES))
     }
 
-    fn good_since(&self) -> Option<Moment> {
-        self.live().and_then(|live| live.good_since)
+    /// Since when it is well, if that has come about after `since`.
+    fn good_since(&self, since: Moment) -> Option<Moment> {
+        self.live().and_then(|live| live.good_since).filter(|at| *at >= since)
     }
 }
 
@@ -60,7 +61,7 @@ impl Service {
                 }
                 Fate::Served => {
                     served = true;
-                    served_at = served_at.max(self.instances.get(index).and_then(Instance::good_since));
+                    served_at = served_at.max(self.instances.get(index).and_then(|one| one.good_since(cycle.since)));
                     over.push(*index);
                 }
                 Fate::Dropped => over.push(*index),

@@ -411,10 +411,10 @@ fn with_one_service_dev_answers_each_save_in_a_line() {
         "expect:version one",
         "keys:",
         "save:two",
-        "expect:everup: app.py changed → restarting\r\n",
+        "expect:everup: app.py changed → python3 -m py_compile app.py\r\n",
         "expect:everup: app ready, ",
         "expect:after the save\r\n",
-        // Without a probe it is ready once it is started; the next save is not to come before it has read this one.
+        // It has read its standard input by then; the next save is not to come before.
         "send:hello\n",
         "expect:two got hello",
         "save:three",
