@@ -1,127 +1,148 @@
 //! Sees files: which of the watched ones have another content than at the last look.
 //!
-//! Events only say where to look; what counts is the content. `rules` says which files count, `tree` knows what they hold,
-//! `window` when a change is told, `kernel` asks to be told about folders, `worker` is the thread that does it all.
+//! One thread for all subjects, asleep while nothing happens. The kernel tells of folders, never of files (`inotify`), and
+//! only of those with files that count (`rules`, `walk`). What it tells is a hint: when all is quiet (`window`) the files it
+//! named are compared with what they held (`table`), so an event that changed nothing is nothing, and where events were lost
+//! or cannot be had, another walk finds the same changes.
 
-mod content;
+mod builtin;
 mod filesystem;
-mod kernel;
+mod ignored;
+mod inotify;
+mod lookout;
+mod repository;
 mod rules;
-#[cfg(test)]
-mod tests;
+mod subject;
+mod table;
+mod trail;
 mod tree;
-mod watched;
+mod trouble;
+mod walk;
 mod window;
 mod worker;
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::model::status::Warning;
 use crate::model::units::Moment;
 use crate::model::watch::{FileChange, WatchPlan};
-use crate::watch::kernel::Bell;
+use crate::watch::worker::Worker;
 
-/// One thing to watch.
-#[derive(Clone, Debug, PartialEq)]
+/// Something whose files are watched: a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The caller's word for it.
+    /// Tells it apart from the others.
     pub name: String,
-    /// Which files count; its `debounce` is not looked at.
+    /// Which files count.
     pub plan: WatchPlan,
-    /// How long nothing must change before a change is told.
+    /// How long nothing must change before a change is told; instead of the plan's.
     pub quiet: Duration,
-    /// At the latest this long after the first change it is told all the same; none: it waits for quiet.
+    /// A change is told at the latest this long after its first event; none: when all is quiet.
     pub cap: Option<Duration>,
-    /// Files, and folders with all in them, that never count, whatever the plan includes.
+    /// Files, and folders with all in them, that never count, whatever the plan says; absolute.
     pub never: Vec<PathBuf>,
 }
 
 /// What the watcher tells.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// Files hold something else than before: all that changed within one window.
+    /// Files have another content than was told last, or than when watching began.
     Changed {
-        /// Of whom.
+        /// Whose.
         subject: String,
-        /// By path, each once, never with the same content before and after.
+        /// Which: by path, each once, never the same before and after.
         files: Vec<FileChange>,
-        /// When the first sign of it was seen.
+        /// When the first event of it was seen.
         since: Moment,
     },
-    /// It has been looked at once: from now on nothing is missed.
+    /// From now on nothing is missed; said of each subject whenever they are replaced.
     Watching {
-        /// Who.
+        /// Whose.
         subject: String,
         /// How many folders are watched.
         folders: usize,
-        /// How many files count.
+        /// How many files are.
         files: usize,
     },
-    /// What cannot be watched as wanted: all there is, none when all is well. Codes: `polling`, `watch_limit`,
-    /// `watch_missing`, `watch_overflow`.
+    /// What cannot be watched as wanted.
     Trouble {
-        /// Of whom.
+        /// Whose.
         subject: String,
-        /// For people.
+        /// All there is, with the codes `polling`, `watch_limit`, `watch_overflow`, `watch_missing`, `watch_unreadable` and
+        /// `watch_glob`; empty: all is well.
         warnings: Vec<Warning>,
     },
 }
 
+/// Watches files. Dropping it ends its thread.
+#[derive(Debug)]
+pub struct Watcher {
+    inbox: Arc<Inbox>,
+}
+
 /// What the thread is asked for.
 #[derive(Debug)]
-enum Wish {
+enum Order {
     Watch(Vec<Subject>),
     Disregard { subject: String, path: PathBuf },
     End,
 }
 
-/// Watches files on a thread of its own until it is dropped.
+/// Orders on their way to the thread. Bounded by what people configure and by the files a service writes.
 #[derive(Debug)]
-pub struct Watcher {
-    wishes: Sender<Wish>,
-    bell: Arc<OwnedFd>,
+struct Inbox {
+    orders: Mutex<Vec<Order>>,
+    bell: EventFd,
+}
+
+impl Inbox {
+    fn send(&self, order: Order) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        // It can only fail when the counter is full, and then the bell rings already.
+        let _ = self.bell.write(1);
+    }
+
+    fn take(&self) -> Vec<Order> {
+        let _ = self.bell.read();
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Watcher {
-    /// Starts the thread; `tell` is called on it and may wait.
+    /// Starts the thread. It calls `tell`, which should be quick: meanwhile nothing is looked at.
     ///
     /// # Errors
-    /// When the thread or its descriptors cannot be had.
+    /// When the kernel refuses the thread or its bell. Without inotify files are looked at every second.
     pub fn start(tell: impl FnMut(News) + Send + 'static) -> io::Result<Self> {
-        let Bell { rope, bell } = Bell::new()?;
-        // At most one wish a person's action, and the thread takes them at once.
-        #[expect(clippy::disallowed_methods, reason = "one wish for each change of the plan")]
-        let (wishes, inbox) = channel();
-        let work = move || worker::work(&bell, &inbox, tell);
-        std::thread::Builder::new().name("watch".to_owned()).stack_size(256 << 10).spawn(work)?;
-        Ok(Self { wishes, bell: Arc::new(rope) })
+        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let inbox = Arc::new(Inbox { orders: Mutex::default(), bell });
+        let worker = Worker::new(Arc::clone(&inbox), tell);
+        std::thread::Builder::new().name("watch".to_owned()).stack_size(512 * 1024).spawn(move || worker.run())?;
+        Ok(Self { inbox })
     }
 
-    /// Watches these and nothing else; what is watched already goes on as it is.
+    /// Watches these from now on, and no others. One that is equal to one watched already goes on undisturbed; one that
+    /// has only its name in common goes by its new rules, and no change is lost on the way.
     pub fn watch(&self, subjects: Vec<Subject>) {
-        self.wish(Wish::Watch(subjects));
+        self.inbox.send(Order::Watch(subjects));
     }
 
-    /// Pays no more attention to a file.
+    /// Pays no more attention to one file of a subject, for as long as there is a subject of that name.
     pub fn disregard(&self, subject: &str, path: &Path) {
-        self.wish(Wish::Disregard { subject: subject.to_owned(), path: path.to_owned() });
-    }
-
-    fn wish(&self, wish: Wish) {
-        // A thread that has ended watches nothing any more; it only ends with its owner.
-        if self.wishes.send(wish).is_ok() {
-            kernel::ring(&self.bell);
-        }
+        self.inbox.send(Order::Disregard { subject: subject.to_owned(), path: path.to_owned() });
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.wish(Wish::End);
+        self.inbox.send(Order::End);
     }
 }
+
+#[cfg(test)]
+mod tests;

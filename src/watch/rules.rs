@@ -1,229 +1,229 @@
-//! Which files count: what is included, what is ignored, and by whom.
+//! Which files of a subject count: its own globs, the ignore files of git, and the built-in list.
 
-use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::model::watch::WatchPlan;
-
-/// What no editor, tool or interpreter leaves behind for anybody to run.
-const BUILT_IN: [&str; 43] = [
-    ".git",
-    ".hg",
-    ".svn",
-    ".jj",
-    "node_modules",
-    ".venv",
-    "venv",
-    "__pycache__",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".tox",
-    ".nox",
-    ".eggs",
-    "*.egg-info",
-    ".ipynb_checkpoints",
-    "target",
-    "dist",
-    "build",
-    ".next",
-    ".nuxt",
-    ".svelte-kit",
-    ".turbo",
-    ".parcel-cache",
-    ".cache",
-    "coverage",
-    ".idea",
-    ".vscode",
-    "*.py[cod]",
-    "*~",
-    ".#*",
-    "#*#",
-    ".*.sw?",
-    ".*.sw?x",
-    "4913",
-    "*.tmp",
-    "___jb_*",
-    ".DS_Store",
-    "*.log",
-    "*.db-wal",
-    "*.db-shm",
-    "*.db-journal",
-    "*.sqlite-journal",
-];
-/// Files with rules for the folder they lie in; those of the second beat those of the first.
-pub(super) const RULE_FILES: [&str; 2] = [".gitignore", ".ignore"];
-/// Everup's own folder.
-const OWN: &str = ".everup";
+use crate::watch::builtin;
+use crate::watch::ignored::{IgnoreFiles, Level};
 
 /// The rules of one subject.
 #[derive(Debug)]
 pub(super) struct Rules {
     roots: Vec<Root>,
-    built_in: Gitignore,
-    honours_files: bool,
-    /// `core.excludesFile` of git.
-    global: Gitignore,
-    /// The rules of each folder that has some, read as folders are entered.
-    of_folders: BTreeMap<PathBuf, Vec<Gitignore>>,
     never: Vec<PathBuf>,
-    disregarded: Vec<PathBuf>,
+    /// None: the plan does not want them honoured.
+    ignore_files: Option<IgnoreFiles>,
+    wrong: Vec<String>,
 }
 
-/// What the plan says about one watched path.
+/// A watched path, with the globs that are read from there.
 #[derive(Debug)]
 struct Root {
-    path: PathBuf,
-    include: Option<Gitignore>,
+    path: Arc<Path>,
     ignore: Gitignore,
-    /// Folders and files that a pattern with a slash names literally: they are open whatever is ignored.
-    opened: Vec<PathBuf>,
+    /// None: everything counts that is not ignored.
+    include: Option<Include>,
+}
+
+/// Globs of what counts.
+#[derive(Debug)]
+struct Include {
+    any: Gitignore,
+    /// Those that name more than `*`: they bring back even what is on the built-in list.
+    named: Gitignore,
+    /// Those with a way.
+    slashed: Gitignore,
+    /// The leading parts without a wildcard, such as `node_modules/mylib` of `node_modules/mylib/**`: ignored folders on
+    /// such a way are open.
+    ways: Vec<PathBuf>,
+}
+
+/// How a folder is looked at: from which watched path, and by which ignore files.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    root: usize,
+    /// It is ignored, or below what is, and was opened by an include with a way: only those count here.
+    opened: bool,
+    level: Option<Arc<Level>>,
 }
 
 impl Rules {
-    pub(super) fn new(plan: &WatchPlan, never: &[PathBuf], disregarded: &[PathBuf]) -> Self {
-        let mut rules = Self {
-            roots: plan.paths.iter().map(|path| Root::new(path, plan)).collect(),
-            built_in: globs(Path::new("/"), BUILT_IN),
-            honours_files: plan.gitignore,
-            global: if plan.gitignore { Gitignore::global().0 } else { Gitignore::empty() },
-            of_folders: BTreeMap::new(),
-            never: never.to_vec(),
-            disregarded: disregarded.to_vec(),
+    pub(super) fn new(plan: &WatchPlan, never: &[PathBuf]) -> Self {
+        let mut wrong = vec![];
+        let roots = plan.paths.iter().map(|path| Root {
+            path: Arc::from(path.as_path()),
+            ignore: compile(path, plan.ignore.iter().map(String::as_str), &mut wrong),
+            include: (!plan.include.is_empty()).then(|| Include::new(path, &plan.include, &mut wrong)),
+        });
+        let roots = roots.collect();
+        wrong.dedup();
+        Self { roots, never: never.to_vec(), ignore_files: plan.gitignore.then(IgnoreFiles::default), wrong }
+    }
+
+    /// The watched paths.
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Arc<Path>> {
+        self.roots.iter().map(|root| &root.path)
+    }
+
+    /// Whether a file of this name holds rules.
+    pub(super) fn is_ignore_file(&self, name: &OsStr) -> bool {
+        self.ignore_files.is_some() && IgnoreFiles::NAMES.iter().any(|known| name == *known)
+    }
+
+    /// What is wrong with the globs of the plan, for people.
+    pub(super) fn wrong(&self) -> &[String] {
+        &self.wrong
+    }
+
+    /// Begins a pass over the tree; answers the folders above it that may hold rules, with the names of the files.
+    pub(super) fn begin_pass(&mut self) -> Vec<(PathBuf, &'static str)> {
+        let Some(files) = &mut self.ignore_files else { return vec![] };
+        files.begin_pass();
+        self.roots.iter().flat_map(|root| IgnoreFiles::above(&root.path)).collect()
+    }
+
+    /// Ends the pass; answers whether it went by other ignore files than the pass before.
+    pub(super) fn end_pass(&mut self) -> bool {
+        self.ignore_files.as_mut().is_some_and(IgnoreFiles::end_pass)
+    }
+
+    /// How the watched folder of this number is looked at, but for its own ignore files; none: it does not count.
+    pub(super) fn admit_root(&mut self, number: usize) -> Option<View> {
+        let path = Arc::clone(&self.roots.get(number)?.path);
+        if self.is_never(&path) {
+            return None;
+        }
+        let level = self.ignore_files.as_mut().and_then(|files| files.base(&path));
+        Some(View { root: number, opened: false, level })
+    }
+
+    /// How a folder in a folder is looked at, but for its own ignore files; none: it does not count.
+    pub(super) fn admit(&self, parent: &View, path: &Path) -> Option<View> {
+        let root = self.roots.get(parent.root)?;
+        let name = path.file_name()?;
+        let below = path.strip_prefix(&root.path).ok()?;
+        if name == builtin::OWN || self.is_never(path) {
+            return None;
+        }
+        let on_way = root.include.as_ref().is_some_and(|include| include.leads_to(below));
+        let ignored_around = || builtin::folder(name) || Level::ignores(parent.level.as_ref(), path, true);
+        if parent.opened {
+            if on_way {
+                return Some(View { level: None, ..parent.clone() });
+            }
+            // Beyond its way an include opens nothing more.
+            let led = root.include.as_ref().is_some_and(|include| include.leads_from(below));
+            return (led && !ignored_around()).then(|| parent.clone());
+        }
+        let ignored = match root.ignore.matched(below, true) {
+            Match::Ignore(_) => true,
+            Match::Whitelist(_) => false,
+            Match::None => ignored_around(),
         };
-        for root in &plan.paths {
-            rules.enter_parents(root);
-        }
-        rules
-    }
-
-    /// Reads the rule files of a folder that is about to be walked.
-    pub(super) fn enter(&mut self, folder: &Path) {
-        if !self.honours_files {
-            return;
-        }
-        let mut found: Vec<Gitignore> =
-            RULE_FILES.iter().rev().filter_map(|name| read(folder, &folder.join(name))).collect();
-        found.extend(read(folder, &folder.join(".git/info/exclude")));
-        if found.is_empty() {
-            self.of_folders.remove(folder);
-        } else {
-            self.of_folders.insert(folder.to_owned(), found);
+        match (ignored, on_way) {
+            (false, _) => Some(parent.clone()),
+            // What ignores it from above is overruled, and not asked again below.
+            (true, true) => Some(View { root: parent.root, opened: true, level: None }),
+            (true, false) => None,
         }
     }
 
-    /// The rules above a root, up to the repository it lies in.
-    fn enter_parents(&mut self, root: &Path) {
-        let above: Vec<&Path> = root.ancestors().skip(1).collect();
-        let Some(top) = above.iter().position(|folder| folder.join(".git").exists()) else { return };
-        if root.join(".git").exists() {
-            return;
-        }
-        for folder in above.iter().take(top + 1) {
-            self.enter(folder);
+    /// Adds the ignore files of a folder. `known` tells whether the pass before met it, `holds` whether it has a file of that
+    /// name.
+    pub(super) fn descend(&mut self, view: View, path: &Path, known: bool, holds: impl Fn(&OsStr) -> bool) -> View {
+        match &mut self.ignore_files {
+            Some(files) => View { level: files.level(view.level, path, known, holds), ..view },
+            None => view,
         }
     }
 
-    /// Whether a file counts. Its folder has been entered.
-    pub(super) fn counts(&self, file: &Path) -> bool {
-        if self.is_never(file) || self.disregarded.iter().any(|path| path == file) {
+    /// Whether a file counts that lies in a folder looked at like this.
+    pub(super) fn counts(&self, view: &View, path: &Path) -> bool {
+        let Some((root, name)) = self.roots.get(view.root).zip(path.file_name()) else { return false };
+        let Ok(below) = path.strip_prefix(&root.path) else { return false };
+        if self.is_never(path) {
             return false;
         }
-        let Some(root) = self.root_of(file) else { return false };
-        if root.path == file {
-            return true;
+        if let Some(include) = &root.include {
+            return include.wants(below, name, view.opened);
         }
-        match &root.include {
-            Some(include) => include.matched_path_or_any_parents(file, false).is_ignore(),
-            None => !self.is_ignored(root, file, false),
+        match root.ignore.matched(below, false) {
+            Match::Ignore(_) => false,
+            Match::Whitelist(_) => true,
+            Match::None => !builtin::file(name) && !Level::ignores(view.level.as_ref(), path, false),
         }
     }
 
-    /// Whether a folder is to be entered: something in it may count.
-    pub(super) fn opens(&self, folder: &Path) -> bool {
-        if self.is_never(folder) {
-            return false;
-        }
-        let Some(root) = self.root_of(folder) else { return false };
-        root.path == folder
-            || root.opened.iter().any(|open| open.starts_with(folder) || folder.starts_with(open))
-            || !self.is_ignored(root, folder, true)
-    }
-
-    /// Pays no more attention to a file.
-    pub(super) fn disregard(&mut self, file: &Path) {
-        self.disregarded.push(file.to_owned());
-    }
-
-    /// The files that are paid no attention to.
-    pub(super) fn disregarded(&self) -> &[PathBuf] {
-        &self.disregarded
-    }
-
-    fn is_never(&self, path: &Path) -> bool {
-        path.iter().any(|part| part == OWN) || self.never.iter().any(|folder| path.starts_with(folder))
-    }
-
-    /// The innermost root it lies in.
-    fn root_of(&self, path: &Path) -> Option<&Root> {
-        self.roots.iter().filter(|root| path.starts_with(&root.path)).max_by_key(|root| root.path.as_os_str().len())
-    }
-
-    fn is_ignored(&self, root: &Root, path: &Path, is_folder: bool) -> bool {
-        let of_folders = path
-            .ancestors()
-            .skip(1)
-            .filter_map(|folder| self.of_folders.get(folder))
-            .flatten()
-            .chain([&self.global])
-            .map(|rules| rules.matched(path, is_folder));
-        let mut all = [root.ignore.matched(path, is_folder), self.built_in.matched(path, is_folder)]
-            .into_iter()
-            .chain(of_folders);
-        // A pattern with ! in `ignore` takes back what is built in.
-        match all.find(|found| !found.is_none()) {
-            Some(Match::Ignore(_)) => true,
-            Some(Match::Whitelist(_) | Match::None) | None => false,
-        }
+    /// Whether this is, or lies in, what never counts.
+    pub(super) fn is_never(&self, path: &Path) -> bool {
+        self.never.iter().any(|never| path.starts_with(never))
     }
 }
 
-impl Root {
-    fn new(path: &Path, plan: &WatchPlan) -> Self {
-        let literal = |pattern: &String| {
-            let pattern = pattern.trim_start_matches('/');
-            let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
-            let plain = parts.iter().take_while(|part| !part.contains(['*', '?', '[', '\\', '!'])).copied();
-            let way: PathBuf = plain.collect();
-            (parts.len() > 1 && !way.as_os_str().is_empty()).then(|| path.join(way))
+impl Include {
+    fn new(root: &Path, globs: &[String], wrong: &mut Vec<String>) -> Self {
+        let set = |wanted: &dyn Fn(&str) -> bool, wrong: &mut Vec<String>| {
+            let chosen = globs.iter().map(String::as_str).filter(|glob| glob.starts_with('!') || wanted(glob));
+            compile(root, chosen, wrong)
         };
+        // The first set has them all, and has told what is wrong.
         Self {
-            path: path.to_owned(),
-            include: (!plan.include.is_empty()).then(|| globs(path, &plan.include)),
-            ignore: globs(path, &plan.ignore),
-            opened: plan.include.iter().filter_map(literal).collect(),
+            any: set(&|_| true, wrong),
+            named: set(&names_files, &mut vec![]),
+            slashed: set(&|glob| way(glob).is_some(), &mut vec![]),
+            ways: globs.iter().filter_map(|glob| way(glob)).collect(),
         }
     }
-}
 
-fn globs(root: &Path, patterns: impl IntoIterator<Item = impl AsRef<str>>) -> Gitignore {
-    let mut builder = GitignoreBuilder::new(root);
-    for pattern in patterns {
-        // What is no glob matches nothing.
-        let _ = builder.add_line(None, pattern.as_ref());
+    fn wants(&self, below: &Path, name: &OsStr, opened: bool) -> bool {
+        let globs = if opened { &self.slashed } else { &self.any };
+        globs.matched_path_or_any_parents(below, false).is_ignore()
+            && (!builtin::file(name) || self.named.matched(below, false).is_ignore())
     }
-    builder.build().unwrap_or_else(|_| Gitignore::empty())
+
+    /// Whether a way passes through this folder, or ends there.
+    fn leads_to(&self, folder: &Path) -> bool {
+        self.ways.iter().any(|way| way.starts_with(folder))
+    }
+
+    /// Whether this folder lies at the end of a way, or below.
+    fn leads_from(&self, folder: &Path) -> bool {
+        self.ways.iter().any(|way| folder.starts_with(way))
+    }
 }
 
-fn read(folder: &Path, file: &Path) -> Option<Gitignore> {
-    if !file.is_file() {
+/// Whether the last part of a glob is more than a wildcard for everything.
+fn names_files(glob: &str) -> bool {
+    glob.rsplit('/').next().is_some_and(|last| last.bytes().any(|byte| byte != b'*'))
+}
+
+/// The leading part of a glob that is bound to the watched path and has no wildcard.
+fn way(glob: &str) -> Option<PathBuf> {
+    let glob = glob.trim_end();
+    let bound = glob.trim_end_matches('/').contains('/');
+    if !bound || glob.starts_with('!') {
         return None;
     }
-    let mut builder = GitignoreBuilder::new(folder);
-    // Lines that cannot be read are left out, as git does.
-    let _ = builder.add(file);
-    builder.build().ok().filter(|rules| !rules.is_empty())
+    let is_wild = |part: &&str| part.contains(['*', '?', '[', '{', '\\']);
+    let way: PathBuf =
+        glob.split('/').filter(|part| !part.is_empty() && *part != ".").take_while(|part| !is_wild(part)).collect();
+    (way != Path::new("")).then_some(way)
+}
+
+fn compile<'a>(root: &Path, globs: impl Iterator<Item = &'a str>, wrong: &mut Vec<String>) -> Gitignore {
+    let mut builder = GitignoreBuilder::new(root);
+    for glob in globs {
+        if let Err(error) = builder.add_line(None, glob) {
+            wrong.push(error.to_string());
+        }
+    }
+    builder.build().unwrap_or_else(|error| {
+        wrong.push(error.to_string());
+        Gitignore::empty()
+    })
 }

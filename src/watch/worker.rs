@@ -1,131 +1,128 @@
-//! The thread: sleeps until the kernel, the caller or a window wakes it.
+//! The thread: sleeps until the kernel, an order or a deadline wakes it.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::Receiver;
+use std::mem;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::WatchDescriptor;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::inotify::AddWatchFlags;
+use nix::sys::time::TimeSpec;
 
-use crate::model::units::Moment;
-use crate::os::clock::monotonic_us;
-use crate::watch::content::Hasher;
-use crate::watch::kernel::{Kernel, hush};
-use crate::watch::watched::Watched;
-use crate::watch::{News, Subject, Wish};
+use crate::os::clock;
+use crate::watch::inotify::{Kernel, Key};
+use crate::watch::subject::Watched;
+use crate::watch::{Inbox, News, Order, Subject};
 
-/// Rounds of events taken before windows are looked at again.
-const ROUNDS: usize = 64;
+/// Events are read at most this many times in a row, so that a flood of them delays no deadline.
+const READS: usize = 64;
 
-/// How long a new subject's files are read before it is said to be watched, in microseconds.
-const FIRST_READING: u64 = 20_000;
+/// All that is watched.
+pub(super) struct Worker<T> {
+    inbox: Arc<Inbox>,
+    kernel: Result<Kernel, Errno>,
+    watched: Vec<Watched>,
+    next: Key,
+    tell: T,
+}
 
-/// Works until it is told to end.
-pub(super) fn work(bell: &OwnedFd, inbox: &Receiver<Wish>, mut tell: impl FnMut(News)) {
-    let kernel = Kernel::new();
-    let mut all: Vec<Watched> = vec![];
-    let mut hasher = Hasher::new();
-    loop {
-        sleep(bell, &kernel, &all);
-        hush(bell);
-        while let Ok(wish) = inbox.try_recv() {
-            match wish {
-                Wish::Watch(subjects) => follow(subjects, &mut all, &kernel, &mut hasher, &mut tell),
-                Wish::Disregard { subject, path } => {
-                    for watched in all.iter_mut().filter(|watched| watched.subject.name == subject) {
-                        watched.disregard(&path);
+impl<T: FnMut(News)> Worker<T> {
+    pub(super) fn new(inbox: Arc<Inbox>, tell: T) -> Self {
+        Self { inbox, kernel: Kernel::open(), watched: vec![], next: 0, tell }
+    }
+
+    /// Works until the watcher is dropped.
+    pub(super) fn run(mut self) {
+        loop {
+            self.sleep();
+            // Events first: what came before an order belongs to what was watched then.
+            let heard = self.hear();
+            for order in self.inbox.take() {
+                match order {
+                    Order::Watch(subjects) => self.watch(subjects),
+                    Order::Disregard { subject, path } => {
+                        let named = self.watched.iter_mut().filter(|watched| watched.subject.name == subject);
+                        named.for_each(|watched| watched.disregard(&path));
                     }
+                    Order::End => return,
                 }
-                Wish::End => return,
+            }
+            let now = clock::monotonic_us();
+            for watched in &mut self.watched {
+                watched.look(&mut self.kernel, now);
+                watched.tell(&mut self.kernel, now, &mut self.tell);
+            }
+            if !heard && let Some(watched) = self.watched.iter_mut().find(|watched| watched.has_unread()) {
+                watched.read_one();
             }
         }
-        let mut quiet = true;
-        for _ in 0..ROUNDS {
-            let events = kernel.events();
+    }
+
+    fn sleep(&self) {
+        let unread = self.watched.iter().any(Watched::has_unread);
+        let due = if unread { Some(0) } else { self.watched.iter().filter_map(Watched::due).min() };
+        let left = due.map(|due| Duration::from_micros(due.saturating_sub(clock::monotonic_us())));
+        let mut fds = vec![PollFd::new(self.inbox.bell.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.kernel.as_ref().ok().map(|kernel| PollFd::new(kernel.as_fd(), PollFlags::POLLIN)));
+        // An interrupted sleep is followed by a look around, as any other.
+        let _ = ppoll(&mut fds, left.map(TimeSpec::from_duration), None);
+    }
+
+    /// Takes in what the kernel tells; answers whether it told anything.
+    fn hear(&mut self) -> bool {
+        let mut heard = false;
+        for _ in 0..READS {
+            let events = self.kernel.as_mut().map(Kernel::read).unwrap_or_default();
             if events.is_empty() {
                 break;
             }
-            quiet = false;
-            let now = monotonic_us();
-            for event in &events {
-                let unneeded = all.iter_mut().flat_map(|watched| watched.hear(event, &kernel, now)).collect();
-                remove(unneeded, &all, &kernel);
+            heard = true;
+            let now = clock::monotonic_us();
+            for event in events {
+                if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+                    self.watched.iter_mut().for_each(|watched| watched.overflowed(now));
+                    continue;
+                }
+                let listeners = self.kernel.as_ref().map(|kernel| kernel.listeners(&event)).unwrap_or_default();
+                if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                    if let Ok(kernel) = &mut self.kernel {
+                        kernel.ended(event.wd);
+                    }
+                    continue;
+                }
+                for (key, folder) in listeners {
+                    if let Some(watched) = self.watched.iter_mut().find(|watched| watched.key == key) {
+                        watched.hear(&event, &folder, &mut self.kernel, now);
+                    }
+                }
             }
         }
-        for at in 0..all.len() {
-            let Some(watched) = all.get_mut(at) else { break };
-            let now = monotonic_us();
-            watched.poll(&kernel, now);
-            if let Some((files, since)) = watched.close(&kernel, &mut hasher, now)
-                && !files.is_empty()
-            {
-                let subject = watched.subject.name.clone();
-                tell(News::Changed { subject, files, since: Moment(since / 1_000) });
-            }
-            if let Some(warnings) = watched.news_of_trouble() {
-                tell(News::Trouble { subject: watched.subject.name.clone(), warnings });
-            }
-            let unneeded = watched.drop_unneeded();
-            remove(unneeded, &all, &kernel);
-        }
-        if quiet {
-            // A little at a time, so that what happens meanwhile is heard.
-            if let Some(watched) = all.iter_mut().find(|watched| watched.has_unread()) {
-                watched.read_some(&mut hasher);
-            }
-        }
+        heard
     }
-}
 
-/// Waits for something to do.
-fn sleep(bell: &OwnedFd, kernel: &Kernel, all: &[Watched]) {
-    let now = monotonic_us();
-    let timeout = if all.iter().any(Watched::has_unread) {
-        PollTimeout::ZERO
-    } else {
-        match all.iter().filter_map(Watched::due).min() {
-            // Rounded up, so that it is due when we wake.
-            Some(due) => PollTimeout::try_from(due.saturating_sub(now).div_ceil(1_000)).unwrap_or(PollTimeout::MAX),
-            None => PollTimeout::NONE,
+    /// Replaces the set of subjects.
+    fn watch(&mut self, subjects: Vec<Subject>) {
+        let mut before = mem::take(&mut self.watched);
+        for subject in subjects {
+            let equal = before.iter().position(|watched| watched.subject == subject);
+            let named = || before.iter().position(|watched| watched.subject.name == subject.name);
+            let watched = match equal.or_else(named).map(|at| before.swap_remove(at)) {
+                Some(watched) if watched.subject == subject => watched,
+                Some(mut watched) => {
+                    watched.change(subject, &mut self.kernel);
+                    watched
+                }
+                None => {
+                    self.next = self.next.wrapping_add(1);
+                    Watched::begin(self.next, subject, &mut self.kernel)
+                }
+            };
+            (self.tell)(watched.watching());
+            self.watched.push(watched);
         }
-    };
-    let mut fds = vec![PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
-    fds.extend(kernel.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-    // A signal is a reason to look, too.
-    let _ = poll(&mut fds, timeout);
-}
-
-/// Watches these and nothing else.
-fn follow(
-    subjects: Vec<Subject>,
-    all: &mut Vec<Watched>,
-    kernel: &Kernel,
-    hasher: &mut Hasher,
-    tell: &mut impl FnMut(News),
-) {
-    let dropped: Vec<Watched> = all.extract_if(.., |watched| !subjects.contains(&watched.subject)).collect();
-    for subject in subjects {
-        if !all.iter().any(|watched| watched.subject == subject) {
-            let mut watched = Watched::new(subject, kernel);
-            // What is small is known by heart from the start.
-            let until = monotonic_us() + FIRST_READING;
-            while watched.has_unread() && monotonic_us() < until {
-                watched.read_some(hasher);
-            }
-            all.push(watched);
-        }
-    }
-    remove(dropped.iter().flat_map(Watched::all_watches).collect(), all, kernel);
-    for watched in all {
-        let (folders, files) = watched.size();
-        tell(News::Watching { subject: watched.subject.name.clone(), folders, files });
-    }
-}
-
-/// Lets go of the watches that nobody needs.
-fn remove(watches: Vec<WatchDescriptor>, all: &[Watched], kernel: &Kernel) {
-    for watch in watches {
-        if !all.iter().any(|watched| watched.watches(watch)) {
-            kernel.remove(watch);
+        for watched in before {
+            watched.end(&mut self.kernel);
         }
     }
 }
