@@ -13,6 +13,8 @@ const RIGHT_AFTER: Duration = Duration::from_secs(2);
 const SPREAD: Duration = Duration::from_millis(150);
 /// So often in a row, it is.
 const TIMES: u8 = 3;
+/// The same for source, which people write too, and tools as regularly as programs.
+const TIMES_OF_SOURCE: u8 = 10;
 
 /// What an instance writes after its starts. Taking over new files without a new process counts as a start too.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +55,12 @@ impl Habits {
     }
 
     /// Takes in changes first seen at `since`. Returns the files that have changed so once too often.
-    pub(crate) fn note(&mut self, files: &[FileChange], since: Moment) -> Vec<PathBuf> {
+    pub(crate) fn note(
+        &mut self,
+        files: &[FileChange],
+        since: Moment,
+        is_source: impl Fn(&Path) -> bool,
+    ) -> Vec<PathBuf> {
         if since < self.at || since.since(self.at) >= RIGHT_AFTER {
             return vec![];
         }
@@ -67,7 +74,7 @@ impl Habits {
             let in_a_row = before.filter(|written| written.after.abs_diff(after) <= SPREAD);
             let times = in_a_row.map_or(1, |written| written.times.saturating_add(1));
             self.written.insert(path.clone(), Written { start: self.start, after, times });
-            if times >= TIMES {
+            if times >= if is_source(path) { TIMES_OF_SOURCE } else { TIMES } {
                 own.push(path.clone());
             }
         }

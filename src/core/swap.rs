@@ -1,7 +1,7 @@
 //! From changed files to the processes that serve them: check first, then one instance after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::core::action::Action;
@@ -30,11 +30,11 @@ impl Service {
             return;
         }
         let plan = self.plan.clone();
-        // What the check reads is source: people write it, however regularly.
-        let is_source = |path: &PathBuf| plan.watch.as_ref().is_some_and(|watch| watch.check_reads(path));
+        // What the check reads by its kind is source.
+        let is_source = |path: &Path| plan.watch.as_ref().is_some_and(|watch| watch.check_reads(path));
         let running = self.instances.values_mut().filter(|instance| instance.is_started());
-        let written: BTreeSet<PathBuf> = running.flat_map(|instance| instance.habits.note(files, since)).collect();
-        let own: BTreeSet<PathBuf> = written.into_iter().filter(|path| !is_source(path)).collect();
+        let own: BTreeSet<PathBuf> =
+            running.flat_map(|instance| instance.habits.note(files, since, is_source)).collect();
         for path in own {
             for instance in self.instances.values_mut() {
                 instance.habits.forget(&path);

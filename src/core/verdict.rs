@@ -12,6 +12,7 @@ use crate::core::reload::{Left, Step, Trouble, Verdict};
 use crate::core::service::Service;
 use crate::core::swap::reads_within;
 use crate::model::event::{EventWord, Fact};
+use crate::model::plan::ReloadPlan;
 use crate::model::service::Desired;
 use crate::model::units::{Moment, format_duration, millis};
 
@@ -61,7 +62,8 @@ impl Service {
                 }
                 Fate::Served => {
                     served = true;
-                    served_at = served_at.max(self.instances.get(index).and_then(|one| one.good_since(cycle.since)));
+                    let one = self.instances.get(index).filter(|_| !left.signalled);
+                    served_at = served_at.max(one.and_then(|one| one.good_since(cycle.since)));
                     over.push(*index);
                 }
                 Fate::Dropped => over.push(*index),
@@ -136,11 +138,21 @@ impl Service {
         let Some(cycle) = self.reload.cycle.take().filter(|cycle| cycle.served) else { return };
         self.reload.swaps += 1;
         let took = cycle.served_at.unwrap_or(cx.now.moment).since(cycle.since);
-        let ready = format!("ready after {}", format_duration(took));
+        // What a signal that nobody answers has brought about cannot be seen.
+        let told = match self.plan.reload {
+            ReloadPlan::Signal(signal) if cycle.served_at.is_none() && reads_within(&self.plan).is_none() => {
+                Some(signal)
+            }
+            ReloadPlan::Signal(_) | ReloadPlan::Restart => None,
+        };
+        let ready = match told {
+            Some(signal) => format!("told by {signal}"),
+            None => format!("ready after {}", format_duration(took)),
+        };
         let files = in_words(cycle.files.iter(), &self.plan.cwd);
         let message = if files.is_empty() { ready } else { format!("{files}: {ready}") };
         let fact = Fact { service: Some(self.name.clone()), ..Fact::new(EventWord::ReloadDone) };
-        let (cause, ran_ms) = (Some(cycle.cause), Some(millis(took)));
+        let (cause, ran_ms) = (Some(cycle.cause), Some(millis(took)).filter(|_| told.is_none()));
         cx.out.push(Action::Record(Fact { cause, ran_ms, message: Some(message), ..fact }));
         let (number, at, files) = (cycle.number, cx.now.wall, cycle.files);
         self.reload.last = Some(Verdict { number, trouble: None, at, files });
@@ -204,7 +216,11 @@ impl Service {
             let instance = self.instances.get(index)?;
             let waits =
                 left.signalled && instance.live().is_some_and(|live| live.run == left.run) && instance.awaits_ready;
-            if waits { swapping?.until } else { instance.ready_by(left.run).or_else(|| instance.settles_at()) }
+            if waits {
+                swapping?.until
+            } else {
+                instance.ready_by(left.run).or_else(|| instance.settles_at().filter(|_| instance.run > left.run))
+            }
         };
         let swap = swapping.into_iter().flat_map(|cycle| &cycle.left).filter_map(patience).min();
         [turn, swap].into_iter().flatten().min().map(|at| (at, "reload"))

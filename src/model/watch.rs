@@ -75,10 +75,10 @@ impl WatchPlan {
 }
 
 impl WatchPlan {
-    /// Whether the check is told of this file by name: it is source then, not data.
+    /// Whether the check asks for files of this kind: it is source then, not data.
     pub fn check_reads(&self, file: &Path) -> bool {
         self.check.iter().any(|word| match word {
-            CheckWord::Changed(globs) | CheckWord::File(globs) => fits_any(globs, file),
+            CheckWord::Changed(globs) | CheckWord::File(globs) => !globs.is_empty() && fits_any(globs, file),
             CheckWord::Text(_) => false,
         })
     }

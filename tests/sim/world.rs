@@ -392,7 +392,7 @@ impl World {
                     (Desired::Up, State::Failed) => {
                         i.cause != Some(Cause::Dependency) || self.is_blocked(&service.name, true)
                     }
-                    (Desired::Up, State::Running) => i.ready,
+                    (Desired::Up, State::Running) => i.ready && !self.is_yet_to_be_believed(&service.name, i.uptime_ms),
                     // One before it cannot start: its turn comes once that is back.
                     (Desired::Up, State::Reloading) => {
                         i.ready && service.instances.len() > 1 && self.is_blocked(&service.name, false)
@@ -406,6 +406,14 @@ impl World {
             }
         }
         None
+    }
+
+    /// In `dev` a program that nobody can ask is believed to serve once it has lived a second.
+    fn is_yet_to_be_believed(&self, name: &ServiceName, uptime_ms: Option<u64>) -> bool {
+        let plan = self.core.plan().service(name);
+        let is_asked = |plan: &std::sync::Arc<everup::model::plan::ServicePlan>| !plan.health.probes().is_empty();
+        let is_young = uptime_ms.is_some_and(|ms| ms < 1_000) && self.core.next_deadline().is_some();
+        is_young && plan.is_some_and(|plan| plan.waits_for_change && !is_asked(plan))
     }
 
     /// Whether something that `name` needs is there for nobody.

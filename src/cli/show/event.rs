@@ -46,7 +46,7 @@ pub(crate) fn reload_words(event: &EventRecord) -> Option<String> {
         EventWord::ReloadDone => match event.ran_ms.map(|ms| length(Duration::from_millis(ms))) {
             Some(after) if by_save => format!("ready, {after} after the save"),
             Some(after) => format!("ready, {after} after it was asked for"),
-            None => "ready".to_owned(),
+            None => message,
         },
         EventWord::ReloadRolledBack => format!("not reloaded: {message}"),
         EventWord::Starting

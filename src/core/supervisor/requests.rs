@@ -10,10 +10,12 @@ use crate::core::reload::Fared;
 use crate::core::service::Service;
 use crate::core::supervisor::Supervisor;
 use crate::core::supervisor::commands::before;
+use crate::core::swap::reads_within;
 use crate::model::command::{Denied, DeniedCode, Outcome, PlanChange, ServiceOutcome};
 use crate::model::names::{InstanceId, Run};
-use crate::model::plan::Kind;
+use crate::model::plan::{Kind, ReloadPlan};
 use crate::model::service::{Desired, State};
+use crate::model::signal::Signal;
 use crate::model::units::{Moment, Now, format_duration, millis};
 
 /// A request that has not been answered.
@@ -229,6 +231,14 @@ impl Supervisor {
         self.services.get(&instance.id.service).map_or_else(|| instance.state(), |service| service.state_of(instance))
     }
 
+    /// The signal that an instance reads its code anew for without ever saying so.
+    fn told_by(instance: &Instance) -> Option<Signal> {
+        match instance.plan.reload {
+            ReloadPlan::Signal(signal) => Some(signal).filter(|_| reads_within(&instance.plan).is_none()),
+            ReloadPlan::Restart => None,
+        }
+    }
+
     /// The instance with what it is doing.
     fn whereabouts_of(&self, instance: &Instance) -> String {
         let label = instance.label();
@@ -281,10 +291,15 @@ impl Supervisor {
             (Goal::Ready { tell, .. } | Goal::Reloaded { tell, .. }, Progress::Holds) => {
                 let kind = instance.map_or(Kind::Service, |instance| instance.plan.kind);
                 let gap = instance.and_then(|instance| instance.gap).filter(|_| *tell == Tell::Gap);
-                let message = match kind {
-                    Kind::Task => "completed".to_owned(),
-                    Kind::Service if waited.is_zero() => "is ready".to_owned(),
-                    Kind::Service => format!("ready after {}", format_duration(waited)),
+                let told = match (goal, instance) {
+                    (Goal::Reloaded { left, .. }, Some(instance)) if instance.run == *left => Self::told_by(instance),
+                    _ => None,
+                };
+                let message = match (kind, told) {
+                    (_, Some(signal)) => format!("told by {signal}"),
+                    (Kind::Task, None) => "completed".to_owned(),
+                    (Kind::Service, None) if waited.is_zero() => "is ready".to_owned(),
+                    (Kind::Service, None) => format!("ready after {}", format_duration(waited)),
                 };
                 (message, gap.map(millis))
             }
