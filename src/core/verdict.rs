@@ -174,7 +174,10 @@ impl Service {
             1 => "; the running one stays",
             _ => "; the running ones stay",
         };
-        let answer = format!("check failed: {words}{stays}");
+        let answer = match words.split_once('\n') {
+            Some((first, rest)) => format!("check failed: {first}{stays}\n{rest}"),
+            None => format!("check failed: {words}{stays}"),
+        };
         self.roll_back(Trouble { words, answer }, cx);
     }
 
