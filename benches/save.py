@@ -88,7 +88,7 @@ def main():
         time.sleep(3)
         for number in range(1, saves + 1):
             for watcher in all_of_them:
-                time.sleep(random.uniform(0.2, 0.7))
+                time.sleep(random.uniform(0.4, 1.2))
                 before = len(watcher.starts())
                 watcher.save(number)
                 if watcher.wait(before + 1):
