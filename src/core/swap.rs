@@ -18,10 +18,7 @@ use crate::model::probe::ProbeKind;
 use crate::model::service::{Cause, Certainty, Desired};
 use crate::model::signal::Signal;
 use crate::model::units::Moment;
-use crate::model::watch::FileChange;
-
-/// Of a longer check only so many characters are told.
-const LONGEST_CHECK: usize = 120;
+use crate::model::watch::{FileChange, in_short};
 
 impl Service {
     /// Files of it have changed.
@@ -202,11 +199,7 @@ impl Service {
     fn check_in_words(&self, files: &[PathBuf]) -> Option<String> {
         let plan = &self.plan;
         let commands = plan.watch.as_ref()?.checks(files, &plan.cwd, plan.slots(1));
-        let first = commands.first()?.join(" ");
-        let shown = match first.char_indices().nth(LONGEST_CHECK) {
-            Some((end, _)) => format!("{}…", first.get(..end).unwrap_or_default()),
-            None => first,
-        };
+        let shown = in_short(commands.first()?);
         Some(if commands.len() > 1 { format!("{shown} and {} more", commands.len() - 1) } else { shown })
     }
 

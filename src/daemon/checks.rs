@@ -13,10 +13,9 @@ use crate::model::names::{InstanceId, ServiceName};
 use crate::model::plan::ServicePlan;
 use crate::model::service::End;
 use crate::model::template::Template;
+use crate::model::watch::in_short;
 use crate::probe::command::RunCommand;
 
-/// Of a longer command only so many characters are told.
-const LONGEST: usize = 120;
 /// How long one check may take: a clean build of a large program fits in.
 const LIMIT: Duration = Duration::from_mins(10);
 
@@ -55,12 +54,8 @@ impl Engine {
 /// Success when all succeed; else what the first that failed says, the blamed line first, its output below.
 async fn run_all(runner: &Runner, commands: Vec<Vec<String>>, folder: &std::path::Path) -> Result<(), String> {
     for words in commands {
-        let whole = words.join(" ");
-        tracing::info!(command = whole, "check");
-        let shown = match whole.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
-            None => whole,
-        };
+        let shown = in_short(&words);
+        tracing::info!(command = shown, "check");
         let outcome = runner.run(words, LIMIT).await;
         let why = match &outcome.end {
             Some(End::Code(0)) => continue,

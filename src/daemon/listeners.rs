@@ -66,22 +66,19 @@ impl Listeners {
         Ok(keys)
     }
 
-    /// Whether another plan's sockets can be had: opens and closes those at addresses where nothing of ours listens.
+    /// Whether the sockets can be had that `plan` lists and `running` does not: opens and closes them, but where something
+    /// of ours listens. What is not new fails, if it does, its service alone.
     ///
     /// # Errors
     /// The first that cannot be opened.
-    pub(super) fn rehearse(&self, plan: &Plan) -> Result<(), ListenError> {
-        let ours: Vec<&ListenAddress> =
+    pub(super) fn rehearse(&self, plan: &Plan, running: &Plan) -> Result<(), ListenError> {
+        let known: Vec<&ListenAddress> = addresses(running).collect();
+        let held: Vec<&ListenAddress> =
             self.by_service.values().flatten().map(|held| held.listener.address()).collect();
-        let is_ours = |address: &ListenAddress| {
-            ours.iter().any(|known| match (known, address) {
-                (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => one.port() == other.port(),
-                (ListenAddress::Tcp(_) | ListenAddress::Unix(_), _) => *known == address,
-            })
-        };
-        let enabled = plan.services.iter().filter(|service| service.enabled);
-        for wanted in enabled.flat_map(|service| &service.listen).filter(|wanted| !is_ours(&wanted.address)) {
-            Listener::open(&wanted.address, MODE)?;
+        for wanted in addresses(plan).filter(|wanted| !known.contains(wanted)) {
+            if !held.iter().any(|ours| is_in_the_way(ours, wanted)) {
+                Listener::open(wanted, MODE)?;
+            }
         }
         Ok(())
     }
@@ -109,6 +106,21 @@ impl Listeners {
         let key = SocketKey(self.last);
         processes.hold(key, listener.as_fd());
         Ok(Held { key, listener })
+    }
+}
+
+/// Where the services that are to be started listen.
+fn addresses(plan: &Plan) -> impl Iterator<Item = &ListenAddress> {
+    let enabled = plan.services.iter().filter(|service| service.enabled);
+    enabled.flat_map(|service| &service.listen).map(|listen| &listen.address)
+}
+
+/// Whether one address cannot be had while somebody listens at the other: TCP counts by its port.
+fn is_in_the_way(one: &ListenAddress, other: &ListenAddress) -> bool {
+    match (one, other) {
+        (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => one.port() == other.port(),
+        (ListenAddress::Unix(one), ListenAddress::Unix(other)) => one == other,
+        (ListenAddress::Tcp(_), ListenAddress::Unix(_)) | (ListenAddress::Unix(_), ListenAddress::Tcp(_)) => false,
     }
 }
 

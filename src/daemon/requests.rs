@@ -105,10 +105,9 @@ impl Engine {
             let message = "state_dir, control and web are taken at the start only".to_owned();
             return Err(conflict(message, Some("everup down, then everup up".to_owned())));
         }
-        self.listeners.rehearse(&plan).map_err(|error| {
+        self.listeners.rehearse(&plan, &running).map_err(|error| {
             let hint = "nothing was changed; free the address, or write another one";
-            let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-            conflict(format!("{error}{source}"), Some(hint.to_owned()))
+            conflict(error.to_string(), Some(hint.to_owned()))
         })?;
         self.slim_later();
         Ok((plan, mark))

@@ -65,7 +65,9 @@ impl Engine {
 
     /// A run is over and its last lines are known: what they blame is told too.
     pub(super) fn run_over(&mut self, mut record: RunRecord) {
-        self.records_due.retain(|(instance, run)| *instance != record.instance || Some(*run) != record.run);
+        if let Some(run) = record.run {
+            self.records_due.remove(&(record.instance.clone(), run));
+        }
         let place = self.place_blamed_by(&record);
         if let Some(place) = &place {
             record.evidence.push(format!("its output names {place}"));

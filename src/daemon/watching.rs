@@ -187,16 +187,6 @@ fn subjects(plan: &Plan, mode: Mode) -> Vec<Subject> {
 /// The project's own file with what it reads.
 fn file_subject(plan: &Plan) -> Option<Subject> {
     plan.file.as_ref()?;
-    let paths: Vec<PathBuf> = plan.read_from.clone();
-    let quiet = Duration::from_millis(20);
-    let watch = WatchPlan {
-        paths,
-        include: vec![],
-        ignore: vec![],
-        gitignore: false,
-        debounce: quiet,
-        check: vec![],
-        poll: false,
-    };
-    Some(Subject { name: FILE.to_owned(), plan: watch, quiet, cap: Some(CAP), never: vec![] })
+    let watch = WatchPlan { gitignore: false, ..WatchPlan::new(plan.read_from.clone()) };
+    Some(Subject { name: FILE.to_owned(), quiet: watch.debounce, plan: watch, cap: Some(CAP), never: vec![] })
 }

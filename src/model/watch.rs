@@ -84,6 +84,16 @@ impl WatchPlan {
     }
 }
 
+/// A check's command for people, cut where it is long.
+pub fn in_short(command: &[String]) -> String {
+    const LONGEST: usize = 120;
+    let whole = command.join(" ");
+    match whole.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
+        None => whole,
+    }
+}
+
 /// Whether a file's name fits one of the globs; without any, every file does.
 fn fits_any(globs: &[String], file: &Path) -> bool {
     let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();

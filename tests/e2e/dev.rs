@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Project, alive, free_port, get, text, wait_for};
+use crate::support::{Project, alive, free_port, get, take_ones_time, text, wait_for};
 
 /// A program that writes down each of its runs and stays.
 const APP: &str = "\
@@ -60,11 +60,6 @@ fn shell(project: &Project, script: &str) {
     let output =
         Command::new("sh").arg("-ec").arg(script).current_dir(project.folder.path()).output().expect("sh runs");
     assert!(output.status.success(), "{script}: {}", text(&output.stderr));
-}
-
-/// People are not as regular as a program that writes its own files after each start.
-fn take_ones_time(round: usize) {
-    std::thread::sleep(std::time::Duration::from_millis(400 * (round as u64 % 2)));
 }
 
 fn events_of(project: &Project, word: &str) -> Vec<Value> {
@@ -427,4 +422,23 @@ fn a_wrapper_never_leaves_the_port_taken() {
     let shown = project.read("everup.stderr") + &project.ok(&["logs", "-n", "10000"]);
     assert!(!shown.contains("in use"), "{shown}");
     assert_eq!(events_of(&project, "failed").len(), 0);
+}
+
+#[test]
+fn a_saved_address_that_is_taken_leaves_everything_as_it_was() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let yaml = |more: &str| format!("services:\n  web: {{command: sleep 3600, watch: [nothing]{more}}}\n");
+    let mut project = Project::new(&yaml(""));
+    project.start(&["dev"]);
+    project.wait_ready("web");
+    let pid = project.pid("web");
+    project.write("supervisor.yaml", &yaml(&format!(", listen: {{http: '{address}'}}")));
+    wait_for("the refusal", || events_of(&project, "config_rejected").len() == 1);
+    let told = events_of(&project, "config_rejected")[0]["message"].to_string();
+    assert_eq!(told.matches(&address).count(), 1, "{told}");
+    assert_eq!(project.pid("web"), pid);
+    drop(taken);
+    project.write("supervisor.yaml", &yaml(&format!(", listen: {{http: '{address}'}}, stop: INT")));
+    wait_for("the new plan", || project.pid("web") != pid);
 }

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Project, data, free_port, get, python, text, wait_for};
+use crate::support::{Project, data, free_port, get, python, take_ones_time, text, wait_for};
 
 const TORNADO: &str = "\
 import asyncio, sys, tornado.web
@@ -132,9 +132,8 @@ fn npm_start_never_finds_its_port_taken() {
     project.write("app.js", &NODE.replace("VERSION", "0"));
     project.start(&["dev", "--name", "web", "--port", &port.to_string(), "--", "npm", "start", "--silent"]);
     wait_version(port, "0");
-    for version in 1..=50_u64 {
-        // People are not as regular as a program that writes its own files after each start.
-        std::thread::sleep(std::time::Duration::from_millis(400 * (version % 2)));
+    for version in 1..=50 {
+        take_ones_time(version);
         project.write("app.js", &NODE.replace("VERSION", &version.to_string()));
         wait_version(port, &version.to_string());
     }
