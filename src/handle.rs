@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::meter::Meter;
 use crate::model::command::{Caller, Command, Denied, DeniedCode, Outcome, Target};
 use crate::model::event::EventRecord;
 use crate::model::probe::ProbeReport;
@@ -72,12 +73,14 @@ pub struct Handle {
     pub log_progress: watch::Receiver<u64>,
     /// Reads events and runs of the past.
     pub history: crate::history::query::Reader,
+    /// What happened and what was used since everup started.
+    pub meter: Meter,
     /// The clock, handed in so that no door has one of its own.
     pub clock: fn() -> Now,
 }
 
-/// How old a usage reading may be before a look takes a new one.
-const FRESH: Duration = Duration::from_secs(1);
+/// How old a usage reading may be before a look takes a new one: somebody who looks every second gets a new one each time.
+const FRESH: Duration = Duration::from_millis(900);
 /// For the sake of what has just started it is taken again this soon.
 const BETWEEN_READINGS: Duration = Duration::from_millis(50);
 

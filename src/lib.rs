@@ -13,6 +13,7 @@
 //! | [`watch`] | sees which files have changed |
 //! | [`logs`] | keeps what children say |
 //! | [`history`] | remembers events and runs |
+//! | [`meter`] | counts what happened and what was used, for whoever looks |
 //! | [`handle`] | what doors hold |
 //! | [`server`] | lets in: HTTP on the control socket and on TCP |
 //! | [`client`] | the other side of that door |
@@ -29,6 +30,7 @@ pub mod guardian;
 pub mod handle;
 pub mod history;
 pub mod logs;
+pub mod meter;
 pub mod model;
 pub mod os;
 pub mod probe;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may use whom. A room may always use itself.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("core", &["model"]),
     ("config", &["model"]),
@@ -16,18 +16,21 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("logs", &["model", "os"]),
     ("watch", &["model", "os"]),
     ("history", &["model", "os"]),
-    ("handle", &["model", "logs", "history"]),
-    ("server", &["model", "handle", "os", "logs", "history"]),
+    ("meter", &["model"]),
+    ("chart", &["model"]),
+    ("notify", &["model", "os"]),
+    ("handle", &["model", "logs", "history", "meter"]),
+    ("server", &["model", "handle", "os", "logs", "history", "meter", "chart"]),
     ("client", &["model", "os"]),
     ("guardian", &["model", "os"]),
     (
         "daemon",
         &[
-            "model", "core", "config", "os", "probe", "watch", "logs", "history", "handle", "server", "guardian",
-            "client",
+            "model", "core", "config", "os", "probe", "watch", "logs", "history", "meter", "notify", "handle",
+            "server", "guardian", "client",
         ],
     ),
-    ("cli", &["model", "config", "os", "client", "handle", "logs", "history", "daemon", "guardian"]),
+    ("cli", &["model", "config", "os", "client", "handle", "logs", "history", "chart", "daemon", "guardian"]),
 ];
 
 /// What the core must not touch: it has no clock, no I/O and no luck of its own.

@@ -117,7 +117,7 @@ impl Engine {
         self.await_first_look().await;
         self.advance(vec![Event::Tick]);
         self.slim_later();
-        let mut samples = tokio::time::interval(self.core.plan().sample_every);
+        let mut samples = tokio::time::interval(self.core.plan().history.interval);
         samples.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         samples.tick().await;
         let mut terminations = Arriving::new(SignalKind::terminate());
@@ -288,7 +288,10 @@ impl Engine {
 
     pub(super) fn take_news(&mut self, news: News) -> Option<Event> {
         match news {
-            News::Core(event) => Some(event),
+            News::Core(event) => {
+                self.meter(&event);
+                Some(event)
+            }
             News::Watch(sight) => self.take_sight(sight),
             News::Notify { instance, sender, bytes } => self.notified(&instance, sender, &bytes),
             News::RunOver(record) => {

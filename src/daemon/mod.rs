@@ -6,6 +6,7 @@ mod commands;
 mod engine;
 mod journal;
 mod listeners;
+mod metering;
 mod news;
 mod notices;
 mod perform;

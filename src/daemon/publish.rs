@@ -11,6 +11,7 @@ use crate::daemon::news::News;
 use crate::daemon::state::State;
 use crate::history::record::Recorder;
 use crate::history::run::RunRecord;
+use crate::meter::Meter;
 use crate::model::event::{CHECKED_BY, EventRecord, EventWord, Fact};
 use crate::model::names::{InstanceId, ServiceName};
 use crate::model::service::{Cause, Certainty};
@@ -32,6 +33,7 @@ pub(super) struct Publisher {
     pub(super) events: broadcast::Sender<Arc<EventRecord>>,
     pub(super) status: watch::Sender<Arc<Status>>,
     pub(super) sampled: watch::Sender<Now>,
+    pub(super) meter: Meter,
     seq: u64,
     started: BTreeMap<InstanceId, Timestamp>,
     changes: BTreeMap<ServiceName, VecDeque<Change>>,
@@ -45,6 +47,7 @@ impl Publisher {
             events: broadcast::Sender::new(FOLLOWED),
             status: watch::Sender::new(first),
             sampled: watch::Sender::new(Now::default()),
+            meter: Meter::default(),
             seq,
             started: BTreeMap::new(),
             changes: BTreeMap::new(),

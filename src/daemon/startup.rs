@@ -117,6 +117,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         logs: crate::logs::read::Reader::new(dir.join("logs")),
         log_progress: pump.progress(),
         history: publisher.recorder.reader(),
+        meter: publisher.meter.clone(),
         clock: clock::now,
     };
     let socket_path = plan.socket_path();

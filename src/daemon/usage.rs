@@ -8,8 +8,9 @@ use crate::guardian::protocol::Token;
 use crate::model::names::{InstanceId, Pid};
 use crate::model::service::State;
 use crate::model::status::{OwnUsage, Status, Warning};
+use crate::model::usage::{HostUsage, Sample, Usage};
 use crate::os::clock;
-use crate::os::usage::{Sampler, Usage};
+use crate::os::usage::Sampler;
 
 /// The latest reading of each tree.
 #[derive(Debug)]
@@ -35,12 +36,22 @@ impl Engine {
         self.now = clock::now();
         self.has_drifted = self.file.has_changed();
         self.usages.read.clear();
+        let mut samples = vec![];
         for (token, running) in self.processes.running() {
             let Some(pid) = running.pid else { continue };
             if let Some(usage) = self.usages.sampler.sample(token.0, pid, running.cgroup.as_deref()) {
+                samples.push(Sample {
+                    label: running.instance.label(self.core.siblings(&running.instance.service)),
+                    instance: running.instance.clone(),
+                    run: running.run,
+                    at: self.now.wall,
+                    usage: usage.clone(),
+                    probe_ms: self.publisher.meter.take_probe_ms(&running.instance),
+                });
                 self.usages.read.insert(running.instance, (pid, usage));
             }
         }
+        self.publisher.meter.sampled(&samples, HostUsage::default());
         let own: Vec<Pid> = self.own_pids();
         self.usages.own = self.usages.sampler.own(&own);
         self.publish();

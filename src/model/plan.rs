@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::model::names::ServiceName;
 use crate::model::probe::{ProbePlan, ProbeRole};
 use crate::model::service::Cause;
@@ -32,8 +35,10 @@ pub struct Plan {
     pub control: ControlPlan,
     /// The door over TCP.
     pub web: WebPlan,
-    /// How often usage is sampled by itself (5 s).
-    pub sample_every: Duration,
+    /// How often usage is read, and what of it is kept for how long.
+    pub history: HistoryPlan,
+    /// Whom to tell of trouble.
+    pub notify: Vec<NotifyPlan>,
     /// Whether `watch:` of services acts under `up`, too.
     pub watch: WatchWhen,
     /// The services, in the file's order.
@@ -72,6 +77,55 @@ pub struct WebPlan {
     pub listen: Option<SocketAddr>,
     /// The file holding the bearer token that changes need.
     pub token_file: Option<PathBuf>,
+}
+
+/// `history:` of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryPlan {
+    /// How often usage is read while nobody looks.
+    pub interval: Duration,
+    /// How long the coarsest rows (an hour each) are kept; finer ones no longer than 48 h and 30 d.
+    pub keep: Duration,
+    /// The size of `history.db`, in bytes, above which the oldest usage is forgotten.
+    pub max_size: u64,
+}
+
+impl Default for HistoryPlan {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5), keep: Duration::from_hours(400 * 24), max_size: 400 << 20 }
+    }
+}
+
+/// One entry of `notify:`: whom to tell of what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NotifyPlan {
+    /// Of what.
+    pub on: Vec<NotifyOn>,
+    /// How.
+    pub to: NotifyTo,
+}
+
+/// What somebody may want to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotifyOn {
+    /// A service was given up.
+    Failed,
+    /// It reached its restart limit and is tried slowly.
+    CrashLooping,
+    /// It is ready and healthy again after one of the others.
+    Recovered,
+    /// The kernel killed it for memory, or probably did.
+    Oom,
+}
+
+/// How somebody is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NotifyTo {
+    /// By a command, which reads `why --json` on its stdin.
+    Exec(Vec<Template>),
+    /// By POSTing `why --json` to a URL.
+    Webhook(Template),
 }
 
 /// A service or a task.
@@ -140,6 +194,45 @@ pub struct ServicePlan {
     /// A run that fails before its files have proven good waits for their next change instead of being tried again
     /// (`dev`).
     pub waits_for_change: bool,
+    /// Above which memory it is restarted.
+    pub memory_restart: Option<MemoryRestart>,
+    /// Where the child serves Prometheus metrics itself.
+    pub metrics: Option<MetricsPlan>,
+    /// What its access lines look like.
+    pub log_metrics: Vec<AccessFormat>,
+}
+
+/// `memory_restart:` of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRestart {
+    /// Resident memory of the whole tree, in bytes.
+    pub above: u64,
+    /// How long it must stay above.
+    pub hold: Duration,
+}
+
+/// `metrics:` of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsPlan {
+    /// The port of instance 1; each further one's is one higher.
+    pub port: u16,
+    /// The path, `/metrics` unless given.
+    pub path: String,
+}
+
+/// One entry of `log_metrics:`: what an access line looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// tornado.log: `200 GET /health (127.0.0.1) 0.81ms`.
+    Tornado,
+    /// uvicorn.access: `127.0.0.1:52800 - "GET /health HTTP/1.1" 200 OK`.
+    Uvicorn,
+    /// gunicorn's default access log.
+    Gunicorn,
+    /// nginx's combined format.
+    Nginx,
+    /// A regular expression with the groups `method`, `code` and, where there is one, `ms` or `s`.
+    Pattern(String),
 }
 
 impl ServicePlan {
@@ -184,6 +277,10 @@ pub struct LimitsPlan {
     pub core: Option<u64>,
     /// RLIMIT_NPROC.
     pub processes: Option<u64>,
+    /// Memory of the whole tree, in bytes, by its control group.
+    pub memory: Option<u64>,
+    /// CPU of the whole tree, in thousandths of a core, by its control group.
+    pub cpu_millis: Option<u64>,
 }
 
 /// When a service is restarted by itself.

@@ -6,23 +6,9 @@ use std::path::Path;
 
 use crate::model::names::Pid;
 use crate::model::status::OwnUsage;
+use crate::model::usage::Usage;
 use crate::os::procfs::Stat;
 use crate::os::{cgroup, clock, tree};
-
-/// What one tree uses.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Usage {
-    /// CPU since the sample before, in percent of one core; none at the first.
-    pub cpu_percent: Option<f64>,
-    /// Resident memory, summed over the processes.
-    pub memory_bytes: u64,
-    /// Living processes.
-    pub processes: u32,
-    /// Open descriptors; those of processes we may not look into are missing.
-    pub open_fds: u32,
-    /// Threads.
-    pub threads: u32,
-}
 
 /// Reads trees again and again, keeping `/proc/PID/stat` of their processes open: at most one descriptor a process and
 /// 256 a tree, closed when the process is gone or the tree is forgotten.
@@ -117,7 +103,7 @@ impl Tree {
     }
 
     fn look(&mut self, pids: &[Pid], units: Units, now_us: u64, fds: Fds) -> Usage {
-        let mut usage = Usage { cpu_percent: None, memory_bytes: 0, processes: 0, open_fds: 0, threads: 0 };
+        let mut usage = Usage::default();
         let mut before = std::mem::take(&mut self.members);
         for pid in pids {
             let known = before.remove(pid);

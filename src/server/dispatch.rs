@@ -18,7 +18,7 @@ use crate::server::arguments::{Arguments, decode};
 use crate::server::door::{BODY_SIZE, Connection, Desk, too_large};
 use crate::server::reply::{Reply, bad, denied, internal, refuse};
 use crate::server::routes::{Does, QUICK, Route, TABLE};
-use crate::server::{actions, events, logs, look, openapi};
+use crate::server::{actions, events, logs, look, openapi, overview};
 
 /// One request on its way through its handler.
 #[derive(Debug)]
@@ -118,6 +118,7 @@ fn is_too_large(error: &axum::Error) -> bool {
 async fn perform(does: Does, call: &Call) -> Reply {
     match does {
         Does::Status => look::status(call).await,
+        Does::Overview => overview::overview(call).await,
         Does::Service => look::service(call).await,
         Does::Start => actions::start(call).await,
         Does::Stop => actions::stop(call).await,

@@ -13,6 +13,7 @@ mod listener;
 mod logs;
 mod look;
 mod openapi;
+mod overview;
 mod recent;
 mod rendered;
 mod reply;

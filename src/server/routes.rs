@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::model::command::Outcome;
 use crate::model::event::EventRecord;
 use crate::model::log::LogLine;
+use crate::model::overview::Overview;
 use crate::model::status::Status;
 use crate::model::why::Why;
 use crate::server::access::Access;
@@ -67,6 +68,7 @@ pub(crate) enum Gives {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Does {
     Status,
+    Overview,
     Service,
     Start,
     Stop,
@@ -133,7 +135,7 @@ pub(crate) const QUICK: Duration = Duration::from_secs(10);
 const PROBES: Duration = Duration::from_secs(70);
 
 /// Every route there is.
-pub(crate) static TABLE: [Route; 18] = [
+pub(crate) static TABLE: [Route; 19] = [
     Route {
         method: Method::GET,
         path: "/v1/status",
@@ -144,6 +146,17 @@ pub(crate) static TABLE: [Route; 18] = [
         gives: Gives::Object(shape::<Status>),
         limit: QUICK,
         does: Does::Status,
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/overview",
+        name: "overview",
+        about: "The project beside what was used and answered of late. Followed: at once and then every second, each time with only what is new of the latter.",
+        arguments: &[&FOLLOW],
+        takes: None,
+        gives: Gives::Lines(shape::<Overview>),
+        limit: QUICK,
+        does: Does::Overview,
     },
     Route {
         method: Method::GET,

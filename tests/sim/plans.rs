@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use everup::model::names::ServiceName;
 use everup::model::plan::{
-    CodeRange, ControlPlan, HealthPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, ListenAddress, ListenPlan,
-    LogsPlan, LogsTo, Need, Plan, Policy, ReloadPlan, RestartPlan, Rule, RuleThen, ServicePlan, StopPlan, Until,
-    WebPlan,
+    CodeRange, ControlPlan, HealthPlan, HistoryPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, ListenAddress,
+    ListenPlan, LogsPlan, LogsTo, Need, Plan, Policy, ReloadPlan, RestartPlan, Rule, RuleThen, ServicePlan, StopPlan,
+    Until, WebPlan,
 };
 use everup::model::probe::{ProbeAddress, ProbeKind, ProbePlan};
 use everup::model::service::Cause;
@@ -44,7 +44,8 @@ pub(crate) fn project(dice: &mut Dice) -> Arc<Plan> {
         exit_with,
         control: ControlPlan { socket: None, mode: 0o600, users: vec![], groups: vec![] },
         web: WebPlan::default(),
-        sample_every: Duration::from_secs(5),
+        history: HistoryPlan::default(),
+        notify: vec![],
         watch: WatchWhen::Dev,
         services,
     })
@@ -144,6 +145,9 @@ fn service(dice: &mut Dice, index: usize, earlier: &[Arc<ServicePlan>]) -> Servi
         dev_defaults: DevDefaults::default(),
         names_fds: false,
         waits_for_change: dice.percent(35),
+        memory_restart: None,
+        metrics: None,
+        log_metrics: vec![],
     }
 }
 

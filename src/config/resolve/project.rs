@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::config::decode::{Decoder, Fields, join};
 use crate::config::diagnose::Faults;
@@ -14,11 +13,9 @@ use crate::config::resolve::{checks, listen, ports, service};
 use crate::config::shape::{Mode, Shape, read_name};
 use crate::config::{Surroundings, keys};
 use crate::model::names::ServiceName;
-use crate::model::plan::{ControlPlan, Plan, WebPlan};
+use crate::model::plan::{ControlPlan, HistoryPlan, Plan, WebPlan};
 use crate::model::watch::WatchWhen;
 
-/// How often usage is sampled by itself.
-const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// The bits of a mode that let others than the owner connect.
 const WRITABLE_FOR_OTHERS: u32 = 0o022;
 /// How many values `defaults` may stand for once they are laid under every service.
@@ -74,7 +71,8 @@ pub(in crate::config) fn project(
         exit_with: exit_with.map(|(name, _)| name),
         control,
         web: web.map(|(web, _)| web).unwrap_or_default(),
-        sample_every: SAMPLE_EVERY,
+        history: HistoryPlan::default(),
+        notify: vec![],
         watch,
         read_from: file.map(Path::to_owned).into_iter().chain(env_files).collect(),
         services,

@@ -90,6 +90,9 @@ pub(super) fn service(
         listen: sockets,
         names_fds,
         waits_for_change: false,
+        memory_restart: None,
+        metrics: None,
+        log_metrics: vec![],
     };
     let seen = Sighting {
         name: name.clone(),
@@ -244,7 +247,12 @@ fn limits(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> LimitsPlan {
         return LimitsPlan::default();
     };
     let mut limit = |key| decoder.optional::<Limit>(&fields, key).map(|limit| limit.0);
-    LimitsPlan { open_files: limit("open_files"), core: limit("core"), processes: limit("processes") }
+    LimitsPlan {
+        open_files: limit("open_files"),
+        core: limit("core"),
+        processes: limit("processes"),
+        ..LimitsPlan::default()
+    }
 }
 
 fn stop(decoder: &mut Decoder<'_>, service: &Fields<'_>) -> StopPlan {

@@ -22,7 +22,7 @@ fn rendered(words: &[Template], index: u32, port: u16) -> Vec<String> {
 fn the_smallest_file_has_every_default() {
     let plan = good("services: {web: {command: python app.py}}");
     assert_eq!((plan.project.as_str(), plan.state_dir.as_path()), ("shop", Path::new("/srv/shop/.everup")));
-    assert_eq!((plan.control.mode, plan.web.listen, plan.sample_every), (0o600, None, Duration::from_secs(5)));
+    assert_eq!((plan.control.mode, plan.web.listen, plan.history.interval), (0o600, None, Duration::from_secs(5)));
     let web = &plan.services[0];
     assert_eq!(rendered(&web.command, 1, 1), ["python", "app.py"]);
     assert_eq!((web.cwd.as_path(), web.instances, web.port, web.enabled), (Path::new("/srv/shop"), 1, None, true));
@@ -50,7 +50,10 @@ fn every_key_of_the_contract_is_taken() {
     let web = plan.service(&ServiceName::new("web").unwrap()).unwrap();
     assert_eq!(rendered(&web.command, 2, 8889), ["python", "app.py", "--port", "8889"]);
     assert_eq!(web.umask, Some(0o27));
-    assert_eq!(web.limits, LimitsPlan { open_files: Some(65_536), core: Some(0), processes: Some(u64::MAX) });
+    assert_eq!(
+        web.limits,
+        LimitsPlan { open_files: Some(65_536), core: Some(0), processes: Some(u64::MAX), ..LimitsPlan::default() }
+    );
     let rules = &web.restart.rules;
     assert_eq!(rules[0].codes, [CodeRange(3, 3), CodeRange(64, 78)]);
     assert_eq!(

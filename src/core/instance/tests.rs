@@ -12,8 +12,8 @@ use crate::model::command::{Caller, Command, Denied, Outcome, Target};
 use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Pid, Run, ServiceName};
 use crate::model::plan::{
-    CodeRange, ControlPlan, HealthPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, LogsPlan, LogsTo, Need,
-    Plan, Policy, ReloadPlan, RestartPlan, ServicePlan, StopPlan, Until, WebPlan,
+    CodeRange, ControlPlan, HealthPlan, HistoryPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, LogsPlan,
+    LogsTo, Need, Plan, Policy, ReloadPlan, RestartPlan, ServicePlan, StopPlan, Until, WebPlan,
 };
 use crate::model::probe::{ProbeAddress, ProbeKind, ProbePlan, ProbeRole, Verdict};
 use crate::model::service::{End, State};
@@ -72,6 +72,9 @@ pub(crate) fn service(text: &str, change: impl FnOnce(&mut ServicePlan)) -> Serv
         listen: vec![],
         names_fds: false,
         waits_for_change: false,
+        memory_restart: None,
+        metrics: None,
+        log_metrics: vec![],
     };
     change(&mut plan);
     plan
@@ -112,7 +115,8 @@ pub(crate) fn project(services: Vec<ServicePlan>) -> Plan {
         exit_with: None,
         control: ControlPlan { socket: None, mode: 0o600, users: vec![], groups: vec![] },
         web: WebPlan::default(),
-        sample_every: Duration::from_secs(5),
+        history: HistoryPlan::default(),
+        notify: vec![],
         watch: WatchWhen::Dev,
         services: services.into_iter().map(Arc::new).collect(),
     }

@@ -96,6 +96,7 @@ impl World {
             logs: crate::logs::read::Reader::new(folder.path().join("logs")),
             log_progress,
             history: crate::history::query::Reader::new(folder.path()),
+            meter: crate::meter::Meter::default(),
             clock: ways.clock,
         };
         let asked = Arc::new(Mutex::new(vec![]));
