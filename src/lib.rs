@@ -14,6 +14,7 @@
 //! | [`logs`] | keeps what children say |
 //! | [`history`] | remembers events and runs |
 //! | [`meter`] | counts what happened and what was used, for whoever looks |
+//! | [`notify`] | tells somebody outside |
 //! | [`handle`] | what doors hold |
 //! | [`server`] | lets in: HTTP on the control socket and on TCP |
 //! | [`client`] | the other side of that door |
@@ -32,6 +33,7 @@ pub mod history;
 pub mod logs;
 pub mod meter;
 pub mod model;
+pub mod notify;
 pub mod os;
 pub mod probe;
 pub mod server;

@@ -14,6 +14,7 @@ use crate::core::supervisor::Supervisor;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::News;
 use crate::daemon::notices::Notices;
+use crate::daemon::notifying::Notifying;
 use crate::daemon::processes::{CommandNews, Owner, Processes};
 use crate::daemon::publish::Publisher;
 use crate::daemon::spawn::Inherited;
@@ -67,6 +68,7 @@ pub(super) struct Engine {
     pub(super) usages: Usages,
     pub(super) oom: crate::os::oom::Watch,
     pub(super) notices: Notices,
+    pub(super) notifying: Notifying,
     pub(super) terminal: Option<Terminal>,
     pub(super) keeper: Keeper,
     pub(super) state_dirty: Option<crate::model::units::Moment>,
@@ -166,6 +168,7 @@ impl Engine {
             events = news;
         }
         self.follow_files();
+        self.notify();
         if self.now.moment.since(self.published_at) >= SNAPSHOT_RESTS {
             self.publish();
         } else {
@@ -187,11 +190,12 @@ impl Engine {
 
     fn until_next(&self) -> Duration {
         let core = self.core.next_deadline().map(|deadline| deadline.at);
-        let next = core.into_iter().chain(self.state_dirty).chain(self.slim_at).chain(self.publish_due).min();
+        let own = [self.state_dirty, self.slim_at, self.publish_due, self.notifying.next_deadline()];
+        let next = core.into_iter().chain(own.into_iter().flatten()).min();
         next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
     }
 
-    fn hear_guardian(&mut self, (message, fds): Message) -> Vec<Event> {
+    pub(super) fn hear_guardian(&mut self, (message, fds): Message) -> Vec<Event> {
         self.now = clock::now();
         let mut events: Vec<Event> = self.take_message(message, fds).into_iter().collect();
         while events.len() < A_TURN
@@ -298,6 +302,10 @@ impl Engine {
                 self.run_over(*record);
                 None
             }
+            News::Told { by, report } => {
+                self.told_of_message(&by, report);
+                None
+            }
             News::Interrupted => Some(self.interrupted(true)),
             News::Halted => {
                 self.suspend(true);
@@ -341,7 +349,7 @@ fn tell(teller: &mpsc::Sender<CommandNews>, news: CommandNews) -> Option<Event> 
 }
 
 /// The guardian's next message; none once it is gone.
-async fn heard(processes: &Processes) -> Option<Message> {
+pub(super) async fn heard(processes: &Processes) -> Option<Message> {
     loop {
         let mut ready = processes.link().readable().await.ok()?;
         let message = ready.try_io(|link| match link.get_ref().try_recv() {

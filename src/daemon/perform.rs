@@ -171,6 +171,7 @@ impl Engine {
 
     fn record(&mut self, fact: Fact) {
         let wall = self.now.wall;
+        self.notifying.hear(&fact, self.core.plan(), self.now.moment);
         tracing::info!(
             event = %fact.event,
             service = fact.service.as_ref().map(tracing::field::display),
@@ -191,7 +192,7 @@ impl Engine {
         };
         let Some(mut record) = told else { return };
         let Some(run) = record.run else {
-            self.publisher.recorder.run(record);
+            self.write_down(record);
             return;
         };
         self.records_due.insert((record.instance.clone(), run));

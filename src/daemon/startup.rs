@@ -15,6 +15,7 @@ use crate::daemon::engine::Engine;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::INBOX;
 use crate::daemon::notices::Notices;
+use crate::daemon::notifying::Notifying;
 use crate::daemon::processes::Processes;
 use crate::daemon::publish::Publisher;
 use crate::daemon::state::{Keeper, State};
@@ -160,6 +161,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         usages: Usages::new(),
         oom: crate::os::oom::Watch::new(),
         notices: Notices::default(),
+        notifying: Notifying::default(),
         terminal,
         keeper,
         state_dirty: None,

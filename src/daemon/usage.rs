@@ -126,6 +126,7 @@ impl Engine {
             all.push(Warning { code: "drift".to_owned(), message });
         }
         all.extend_from_slice(self.watching.troubles_of_file());
+        all.extend(self.notifying.troubles());
         all
     }
 }
