@@ -117,6 +117,8 @@ impl Engine {
         self.await_first_look().await;
         self.advance(vec![Event::Tick]);
         self.slim_later();
+        let mut kept = self.core.plan().history.clone();
+        self.publisher.recorder.keep(&kept);
         let mut samples = readings(self.sampling_interval());
         let mut terminations = Arriving::new(SignalKind::terminate());
         let mut resizes = Arriving::new(SignalKind::window_change());
@@ -145,6 +147,11 @@ impl Engine {
             }
             self.advance(events);
             // Another file may have been applied.
+            let wanted = &self.core.plan().history;
+            if kept != *wanted {
+                kept = wanted.clone();
+                self.publisher.recorder.keep(&kept);
+            }
             if samples.period() != self.sampling_interval() {
                 samples = readings(self.sampling_interval());
             }
