@@ -151,6 +151,7 @@ pub(super) mod tests {
             last_lines: vec!["KeyError: 'DB'".to_owned()],
             changed_before: vec![],
             then: None,
+            trend: None,
         }
     }
 
