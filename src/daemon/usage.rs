@@ -51,6 +51,7 @@ impl Engine {
                 self.usages.read.insert(running.instance, (pid, usage));
             }
         }
+        self.publisher.meter.logged(self.pump.bytes());
         self.publisher.meter.sampled(&samples, HostUsage::default());
         let own: Vec<Pid> = self.own_pids();
         self.usages.own = self.usages.sampler.own(&own);

@@ -13,6 +13,7 @@ pub mod memory;
 mod message;
 pub mod notify;
 pub mod oom;
+pub mod own;
 pub mod pipe;
 mod procfs;
 pub mod program;
