@@ -15,7 +15,7 @@ use crate::daemon::accesses::Accesses;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::News;
 use crate::daemon::notices::Notices;
-use crate::daemon::processes::{CommandNews, Owner, Processes};
+use crate::daemon::processes::{CommandNews, Owner, Processes, Running};
 use crate::daemon::publish::Publisher;
 use crate::daemon::spawn::Inherited;
 use crate::daemon::state::Keeper;
@@ -28,11 +28,11 @@ use crate::handle::{Handle, Request};
 use crate::logs::pump::{Attach, LogFault, Pump};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::{EventWord, Fact};
-use crate::model::names::{InstanceId, Run, ServiceName};
+use crate::model::names::{InstanceId, Pid, Run, ServiceName};
 use crate::model::service::End;
 use crate::model::signal::Signal;
 use crate::model::status::Warning;
-use crate::model::units::Now;
+use crate::model::units::{Now, bytes};
 use crate::os::clock;
 use crate::os::oom::OomReading;
 
@@ -120,9 +120,9 @@ impl Engine {
         self.await_first_look().await;
         self.advance(vec![Event::Tick]);
         self.slim_later();
-        let mut samples = tokio::time::interval(self.core.plan().history.interval);
-        samples.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        samples.tick().await;
+        let mut kept = self.core.plan().history.clone();
+        self.publisher.recorder.keep(&kept);
+        let mut samples = readings(self.sampling_interval());
         let mut terminations = Arriving::new(SignalKind::terminate());
         let mut resizes = Arriving::new(SignalKind::window_change());
         while self.exit_code.is_none() {
@@ -149,6 +149,15 @@ impl Engine {
                 () = tokio::time::sleep(wait) => events.push(Event::Tick),
             }
             self.advance(events);
+            // Another file may have been applied.
+            let wanted = &self.core.plan().history;
+            if kept != *wanted {
+                kept = wanted.clone();
+                self.publisher.recorder.keep(&kept);
+            }
+            if samples.period() != self.sampling_interval() {
+                samples = readings(self.sampling_interval());
+            }
         }
         self.finish().await
     }
@@ -212,9 +221,9 @@ impl Engine {
                 self.welcome(capabilities);
                 None
             }
-            FromGuardian::Spawned { token, pid, cgroup } => match self.processes.owner(token)? {
+            FromGuardian::Spawned { token, pid, cgroup, limited } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
-                    self.processes.spawned(token, pid, cgroup);
+                    self.processes.spawned(token, pid, cgroup, limited);
                     self.attach(&running.instance, running.run, fds);
                     Some(Event::Spawned { instance: running.instance, run: running.run, pid })
                 }
@@ -229,13 +238,15 @@ impl Engine {
                 }
                 Owner::Command(teller) => tell(&teller, CommandNews::Failed(stage, errno)),
             },
-            FromGuardian::Ended { token, end, tree_empty, .. } => match self.processes.owner(token)? {
+            FromGuardian::Ended { token, end, tree_empty, oom_kills, .. } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
                     if let Some(terminal) = self.terminal.as_mut().filter(|t| t.serves(&running.instance)) {
                         terminal.settle();
                     }
                     let oom = match (&end, running.pid) {
-                        (End::Signal { signal, .. }, Some(pid)) if *signal == Signal::KILL => self.oom_trace(pid),
+                        (End::Signal { signal, .. }, Some(pid)) if *signal == Signal::KILL => {
+                            self.oom_trace(token, &running, pid, oom_kills)
+                        }
                         _ => OomTrace::Unknown,
                     };
                     if tree_empty {
@@ -268,8 +279,18 @@ impl Engine {
         self.processes.forget(token);
     }
 
-    fn oom_trace(&mut self, pid: crate::model::names::Pid) -> OomTrace {
-        match self.oom.trace(pid) {
+    /// What speaks for `pid` having been killed for memory; `kills` is what its control group has counted by now.
+    fn oom_trace(&mut self, token: Token, running: &Running, pid: Pid, kills: Option<u64>) -> OomTrace {
+        let known = self.oom.trace(pid);
+        let fresh = kills.map_or(0, |kills| kills.saturating_sub(self.usages.kills_known(token)));
+        if fresh > 0 {
+            let limits = self.core.plan_of(&running.instance.service).map(|plan| plan.limits);
+            let limit = limits.and_then(|limits| limits.memory).filter(|_| running.limited.memory.is_some());
+            let limit = limit.map(|most| format!(" (limit {})", bytes(most))).unwrap_or_default();
+            let kills = if fresh == 1 { "1 kill".to_owned() } else { format!("{fresh} kills") };
+            return OomTrace::Proven(format!("its control group counted {kills} for memory{limit}"));
+        }
+        match known {
             OomReading::Unknown => OomTrace::Unknown,
             OomReading::Excluded => OomTrace::Excluded,
             OomReading::Possible => OomTrace::Possible,
@@ -345,6 +366,13 @@ fn tell(teller: &mpsc::Sender<CommandNews>, news: CommandNews) -> Option<Event> 
     // Whoever asked for it has gone; its leash has ended the process.
     let _ = teller.try_send(news);
     None
+}
+
+/// When usage is read: first after one such time, never twice at once.
+fn readings(apart: Duration) -> tokio::time::Interval {
+    let mut readings = tokio::time::interval_at(tokio::time::Instant::now() + apart, apart);
+    readings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    readings
 }
 
 /// The guardian's next message; none once it is gone.

@@ -16,6 +16,7 @@ use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{LogsTo, ServicePlan};
 use crate::model::service::{End, SpawnStage};
+use crate::os::cgroup::bounds::Limited;
 use crate::os::spawn::SpawnFailure;
 use crate::probe::command::RunCommand;
 
@@ -76,7 +77,13 @@ impl Engine {
                 return Some(not_spawned(instance, run, SpawnStage::Files, error.errno(), obstacle));
             }
         };
-        let owner = Owner::Run(Running { instance: instance.clone(), run, pid: None, cgroup: None });
+        let owner = Owner::Run(Running {
+            instance: instance.clone(),
+            run,
+            pid: None,
+            cgroup: None,
+            limited: Limited::default(),
+        });
         let label = format!("{}-{run}", instance.file_stem());
         if let Some(terminal) = self.terminal.as_mut().filter(|terminal| terminal.serves(instance)) {
             return match terminal.prepare(plan) {

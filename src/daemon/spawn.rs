@@ -10,6 +10,7 @@ use crate::model::names::{InstanceId, Run};
 use crate::model::plan::ServicePlan;
 use crate::model::service::{Cause, SpawnStage};
 use crate::model::units::millis;
+use crate::os::cgroup::bounds::Most;
 use crate::os::spawn::{Limits, Session, SpawnFailure, SpawnSpec};
 
 /// Variables of everup's own that would mislead a child.
@@ -64,6 +65,7 @@ pub(super) fn program(plan: &ServicePlan, inherited: &Inherited, told: &Told) ->
     spec.listen_pid = says_listen;
     spec.limits =
         Limits { open_files: plan.limits.open_files, core: plan.limits.core, processes: plan.limits.processes };
+    spec.most = Most { memory: plan.limits.memory, cpu_millis: plan.limits.cpu_millis };
     Ok(spec)
 }
 

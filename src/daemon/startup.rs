@@ -158,7 +158,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         publisher,
         watching: Watching::default(),
         checks: std::collections::BTreeMap::new(),
-        usages: Usages::new(),
+        usages: Usages::new(&dir),
         accesses: Accesses::default(),
         oom: crate::os::oom::Watch::new(),
         notices: Notices::default(),

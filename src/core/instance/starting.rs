@@ -116,6 +116,7 @@ impl Instance {
             good_since: None,
             proven: false,
             watchdog_by: None,
+            above_since: None,
             grants: 0,
         };
         if gated {
