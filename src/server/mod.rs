@@ -6,12 +6,14 @@
 mod access;
 mod actions;
 mod arguments;
+mod discovery;
 mod dispatch;
 mod door;
 mod events;
 mod listener;
 mod logs;
 mod look;
+mod metrics;
 mod openapi;
 mod overview;
 mod recent;
