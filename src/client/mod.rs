@@ -22,6 +22,7 @@ use crate::client::lines::{EventArgs, Lines, LogArgs};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::EventRecord;
 use crate::model::log::LogLine;
+use crate::model::overview::Overview;
 use crate::model::probe::ProbeReport;
 use crate::model::status::{ServiceStatus, Status};
 use crate::model::why::Why;
@@ -29,6 +30,9 @@ use crate::os::socket::connect_unix;
 
 /// How long an answer may take beyond what was asked to be waited for; the other side gives up earlier.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The project comes each second; a supervisor that says nothing for so long is stuck.
+const STUCK: Duration = Duration::from_secs(10);
 
 /// Probes bring their own time limits, which the other side ends after a minute.
 const PROBES: Duration = Duration::from_mins(1);
@@ -173,6 +177,15 @@ impl Client {
     /// [`ClientError`].
     pub fn events(&self, args: &EventArgs) -> Result<Lines<EventRecord>, ClientError> {
         self.lines(args.path())
+    }
+
+    /// The project as people look at it, at once and then each second. Every one after the first carries in `recent`
+    /// and `probes` only what is new. Ten seconds of silence end it with [`ClientError::Silent`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn overviews(&self) -> Result<Lines<Overview>, ClientError> {
+        self.lines("/v1/overview?follow=true".to_owned())?.silent_at_most(STUCK)
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
