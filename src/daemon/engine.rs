@@ -117,9 +117,9 @@ impl Engine {
         self.await_first_look().await;
         self.advance(vec![Event::Tick]);
         self.slim_later();
-        let mut samples = tokio::time::interval(self.core.plan().history.interval);
-        samples.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        samples.tick().await;
+        let mut kept = self.core.plan().history.clone();
+        self.publisher.recorder.keep(&kept);
+        let mut samples = every(kept.interval);
         let mut terminations = Arriving::new(SignalKind::terminate());
         let mut resizes = Arriving::new(SignalKind::window_change());
         while self.exit_code.is_none() {
@@ -146,6 +146,13 @@ impl Engine {
                 () = tokio::time::sleep(wait) => events.push(Event::Tick),
             }
             self.advance(events);
+            let wanted = &self.core.plan().history;
+            if kept != *wanted {
+                // Another file was applied.
+                kept = wanted.clone();
+                self.publisher.recorder.keep(&kept);
+                samples = every(kept.interval);
+            }
         }
         self.finish().await
     }
@@ -332,6 +339,13 @@ impl Engine {
         let fresh = Arc::new(self.status());
         self.publisher.status.send_replace(fresh);
     }
+}
+
+/// Ticks that far apart, the first one after that time, too.
+fn every(interval: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
 }
 
 fn tell(teller: &mpsc::Sender<CommandNews>, news: CommandNews) -> Option<Event> {

@@ -52,6 +52,7 @@ impl Engine {
             }
         }
         self.publisher.meter.sampled(&samples, HostUsage::default());
+        self.publisher.recorder.usage(self.now, &samples);
         let own: Vec<Pid> = self.own_pids();
         self.usages.own = self.usages.sampler.own(&own);
         self.publish();
