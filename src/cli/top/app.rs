@@ -13,7 +13,6 @@ use crate::client::action::Action;
 use crate::model::event::EventRecord;
 use crate::model::log::LogLine;
 use crate::model::overview::Overview;
-use crate::model::service::State;
 
 /// How many events are kept.
 const EVENTS: usize = 1_000;
@@ -140,6 +139,11 @@ impl App {
         Some((place, *rows.get(place)?))
     }
 
+    /// Whether nothing of the selected row runs or is to run.
+    pub(super) fn is_over(&self) -> bool {
+        self.selection(&self.rows()).is_some_and(|(_, row)| row.is_over())
+    }
+
     /// Whose log the screen shows; none: nobody's.
     pub(super) fn wanted_log(&self) -> Option<String> {
         if self.view == View::Table {
@@ -205,7 +209,10 @@ impl App {
             KeyCode::Esc | KeyCode::Backspace => self.back(),
             KeyCode::Enter if self.view == View::Table => self.view = View::Detail,
             KeyCode::Char('l') => self.open_log(),
-            KeyCode::Char('s') => self.sort = self.sort.next(),
+            KeyCode::Char('s') => {
+                self.sort = self.sort.next();
+                self.said = Some((Tone::Dim, format!("sorted by {}", self.sort.word())));
+            }
             KeyCode::Char('/') => (self.is_filtering, self.view) = (true, View::Table),
             KeyCode::Char('r' | 'R' | 'x') => self.ask(key.code),
             code => self.go(code),
@@ -268,12 +275,10 @@ impl App {
         let rows = self.rows();
         let Some((_, row)) = self.selection(&rows) else { return };
         let name = row.name().to_owned();
-        let state = row.instance.map_or(row.service.state, |instance| instance.state);
-        let is_over = matches!(state, State::Stopped | State::Exited | State::Failed);
         let (verb, action) = match code {
             KeyCode::Char('r') => ("restart", Action::Restart { selector: name.clone(), now: false }),
             KeyCode::Char('R') => ("reload", Action::Reload(name.clone())),
-            _ if is_over => ("start", Action::Start(name.clone())),
+            _ if row.is_over() => ("start", Action::Start(name.clone())),
             _ => ("stop", Action::Stop(name.clone())),
         };
         self.asked = Some(Asked { words: format!("{verb} {name}"), action });

@@ -6,6 +6,7 @@ use crate::cli::output::Tone;
 use crate::cli::show::state::{Standing, end_words};
 use crate::cli::time::ago;
 use crate::model::overview::{InstanceOverview, Overview, ServiceOverview};
+use crate::model::service::State;
 use crate::model::units::Timestamp;
 
 /// One instance, or a service without any.
@@ -28,6 +29,12 @@ impl<'a> Row<'a> {
     /// Its state in words, and what it means.
     pub(super) fn state(self) -> (Tone, String) {
         self.standing().words()
+    }
+
+    /// Whether nothing of it runs or is to run, so that it can be started.
+    pub(super) fn is_over(self) -> bool {
+        let state = self.instance.map_or(self.service.state, |instance| instance.state);
+        matches!(state, State::Stopped | State::Exited | State::Failed)
     }
 
     /// Of one core, in percent.

@@ -62,7 +62,7 @@ fn facts(overview: &Overview) -> Vec<(&'static str, String)> {
 /// What is going on, and the keys.
 pub(super) fn foot(buffer: &mut Buffer, area: Rect, app: &App) {
     line_at(buffer, area, area.y, &going_on(app));
-    let sort = format!("sort: {}", app.sort.word());
+    let stop = if app.is_over() { "start" } else { "stop" };
     let keys: &[(&str, &str)] = match app.view {
         _ if app.is_filtering => &[("Enter", "keep"), ("Esc", "show all"), ("↑↓", "move")],
         View::Table => &[
@@ -71,8 +71,8 @@ pub(super) fn foot(buffer: &mut Buffer, area: Rect, app: &App) {
             ("l", "log"),
             ("r", "restart"),
             ("R", "reload"),
-            ("x", "stop/start"),
-            ("s", &sort),
+            ("x", stop),
+            ("s", "sort"),
             ("/", "filter"),
             ("?", "help"),
             ("q", "quit"),
@@ -83,7 +83,7 @@ pub(super) fn foot(buffer: &mut Buffer, area: Rect, app: &App) {
             ("l", "log"),
             ("r", "restart"),
             ("R", "reload"),
-            ("x", "stop/start"),
+            ("x", stop),
             ("?", "help"),
             ("q", "quit"),
         ],

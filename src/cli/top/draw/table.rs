@@ -49,14 +49,14 @@ impl Widths {
             }
         };
         take(&mut widths.name, widest(&|row| row.name().width(), 6, if roomy { 32 } else { 14 }));
-        take(&mut widths.state, widest(&|row| row.state().1.width(), 7, if roomy { 28 } else { 12 }));
+        take(&mut widths.state, widest(&|row| row.state().1.width(), 7, if roomy { 28 } else { 13 }));
         take(&mut widths.cpu, 5);
         take(&mut widths.memory, 8);
         take(&mut widths.uptime, 6);
-        take(&mut widths.restarts, widest(&|row| row.restarts().to_string().len(), 2, 8));
+        take(&mut widths.restarts, widest(&|row| row.restarts().to_string().len(), 3, 8));
         take(&mut widths.latency, 6);
-        take(&mut widths.cpu_bars, 8);
-        take(&mut widths.memory_bars, 8);
+        take(&mut widths.cpu_bars, 7);
+        take(&mut widths.memory_bars, 7);
         take(&mut widths.ticks, 10);
         take(&mut widths.remark, 20);
         if widths.remark > 0 {
@@ -77,7 +77,7 @@ impl Widths {
     fn columns(self) -> [(usize, &'static str, bool); 9] {
         [
             (self.uptime, "UP", true),
-            (self.restarts, "RE", true),
+            (self.restarts, "RST", true),
             (self.cpu, "CPU", true),
             (self.cpu_bars, "5 MIN", false),
             (self.memory, "MEMORY", true),
@@ -117,7 +117,7 @@ fn headings(buffer: &mut Buffer, area: Rect, widths: Widths, app: &App) {
     let sorted = match app.sort {
         Sort::Cpu => "CPU",
         Sort::Memory => "MEMORY",
-        Sort::Restarts => "RE",
+        Sort::Restarts => "RST",
         Sort::Name => "NAME",
         Sort::Trouble => "STATE",
         Sort::File => "",
@@ -131,6 +131,14 @@ fn headings(buffer: &mut Buffer, area: Rect, widths: Widths, app: &App) {
         let style = if title == sorted { app.look.style(Tone::Strong) } else { style };
         write(buffer, area, at(area, column), area.y, &shorten(&text, width), style);
         column += width + 1;
+    }
+}
+
+/// A state in so many columns: the last of its words says most.
+fn state_in(state: &str, width: usize) -> String {
+    match state.rsplit_once(", ") {
+        Some((_, last)) if state.width() > width => shorten(last, width),
+        _ => shorten(state, width),
     }
 }
 
@@ -159,7 +167,7 @@ impl Pen {
         self.put(buffer, MARK, &shorten(&tame(row.name()), widths.name), Style::new());
         let mut column = MARK + widths.name + 1;
         if widths.state > 0 {
-            self.put(buffer, column, &shorten(&state, widths.state), look.style(tone));
+            self.put(buffer, column, &state_in(&state, widths.state), look.style(tone));
             column += widths.state + 1;
         }
         let remark = tame(&row.remark(self.now));
