@@ -1,0 +1,1 @@
+//! Pictures: what is in them, and that they can be read.
