@@ -11,7 +11,6 @@ macro_rules! words {
     ($($name:ident: $en:literal, $ko:literal;)*) => {
         /// The words of one language. `{…}` in a word is filled in by [`fill`].
         #[derive(Debug)]
-        #[expect(missing_docs, reason = "the words say themselves")]
         pub(crate) struct Words {
             /// The BCP 47 tag.
             pub(crate) lang: &'static str,
