@@ -28,9 +28,8 @@ Usage: everup [OPTIONS] VERB [ARGS]
   status [SVC] [-w]        who runs, and how (also: ps, ls)
   why SVC                  each restart: cause, evidence, last lines
   logs [SVC…] [-f]         what the services wrote
-  events [SVC] [-f]        the timeline
-  top, plot SVC            a live screen; usage as a picture
-  probe SVC                ask its health once, now
+  top, events [SVC] [-f]   a live screen; the timeline
+  plot, probe SVC          usage as a picture; ask its health now
   check, config            validate the file; show it resolved
   init, schema             propose a file; its JSON schema
   doctor, demo             look at this machine; a show to play with

@@ -10,20 +10,22 @@ use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Widget as _};
 
 use crate::chart::Unit;
 use crate::chart::axis;
-use crate::cli::output::{Paint, Tone, tame};
-use crate::cli::show::event;
+use crate::cli::output::{Tone, tame};
 use crate::cli::show::state::end_words;
-use crate::cli::time::{ago, bytes, clock, coarse, length, percent};
+use crate::cli::time::{ago, bytes, coarse, length, percent};
 use crate::cli::top::app::App;
 use crate::cli::top::draw::table::milliseconds;
-use crate::cli::top::draw::{below, heading, line_at, write};
+use crate::cli::top::draw::{below, heading, line_at, timeline, write};
 use crate::cli::top::look::Look;
 use crate::cli::top::rows::Row;
+use crate::model::event::EventRecord;
 use crate::model::overview::{InstanceOverview, ProbeTick};
 use crate::model::units::Timestamp;
 
 /// How far back charts look, in milliseconds: as far as points are kept.
 const BACK_MS: f64 = 300_000.0;
+/// Columns between the two charts.
+const GAP: u16 = 2;
 /// Points further apart are not joined, in milliseconds.
 const GAP_MS: f64 = 12_000.0;
 
@@ -36,16 +38,17 @@ pub(super) fn detail(buffer: &mut Buffer, area: Rect, app: &App) {
         line_at(buffer, area, line, fact);
     }
     let rest = below(area, u16::try_from(facts.len()).unwrap_or(u16::MAX));
-    let [charts, events, log] = split(rest);
+    let happened: Vec<&EventRecord> = app.events.iter().rev().filter(|event| is_about(event, row)).collect();
+    let [charts, events, log] = split(rest, happened.len());
     let recent = row.instance.map(|instance| instance.recent.as_slice()).unwrap_or_default();
-    let half = charts.width / 2;
-    let (left, right) =
-        (Rect { width: half, ..charts }, Rect { x: charts.x + half, width: charts.width - half, ..charts });
+    let half = charts.width.saturating_sub(GAP) / 2;
+    let left = Rect { width: half, ..charts };
+    let right = Rect { x: charts.right() - half, ..left };
     let cpu = recent.iter().filter_map(|point| Some((point.at, point.cpu_percent?))).collect();
     let memory = recent.iter().map(|point| (point.at, point.memory_bytes as f64)).collect();
     course(buffer, left, app.look, &Course { title: "cpu", unit: Unit::Percent, points: cpu, now: overview.at });
     course(buffer, right, app.look, &Course { title: "memory", unit: Unit::Bytes, points: memory, now: overview.at });
-    happened(buffer, events, app, row, overview.at);
+    timeline(buffer, events, app.look, &happened, overview.at);
     heading(buffer, log, app.look, "log", "l shows more");
     let tail = below(log, 1);
     for (line, text) in (tail.y..).zip(app.log.tail(usize::from(tail.height))) {
@@ -53,10 +56,12 @@ pub(super) fn detail(buffer: &mut Buffer, area: Rect, app: &App) {
     }
 }
 
-/// Charts, events, log: charts get the most, and none is drawn in less than it needs.
-fn split(area: Rect) -> [Rect; 3] {
+/// Charts, so many events, and the log in what is left.
+fn split(area: Rect, events: usize) -> [Rect; 3] {
     let charts = (area.height * 2 / 5).min(18);
-    let events = (area.height - charts) * 2 / 5;
+    // With their heading.
+    let wanted = u16::try_from(events + 1).unwrap_or(u16::MAX);
+    let events = wanted.min((area.height - charts) * 2 / 5);
     let charts = Rect { height: charts, ..area };
     let events = Rect { y: charts.bottom(), height: events, ..area };
     [charts, events, Rect { y: events.bottom(), height: area.bottom() - events.bottom(), ..area }]
@@ -133,21 +138,10 @@ fn probes(instance: &InstanceOverview, look: Look) -> Option<Line<'static>> {
     Some(Line::from(spans))
 }
 
-/// The latest events about it.
-fn happened(buffer: &mut Buffer, area: Rect, app: &App, row: Row<'_>, now: Timestamp) {
-    heading(buffer, area, app.look, "events", "");
-    let list = below(area, 1);
-    let about = |event: &&crate::model::event::EventRecord| match (&event.instance, &event.service) {
+fn is_about(event: &EventRecord, row: Row<'_>) -> bool {
+    match (&event.instance, &event.service) {
         (Some(instance), _) => instance == row.name(),
         (None, service) => service.as_ref() == Some(&row.service.name),
-    };
-    let height = usize::from(list.height);
-    let mut latest: Vec<_> = app.events.iter().rev().filter(about).take(height).collect();
-    latest.reverse();
-    for (line, event) in (list.y..).zip(latest) {
-        let text = event::line(event, &format!("{} {}", clock(event.at), ago(event.at, now)), Paint(false));
-        let tone = event::tone(event.event);
-        write(buffer, list, list.x, line, &text, app.look.style(tone));
     }
 }
 
@@ -174,12 +168,12 @@ fn course(buffer: &mut Buffer, area: Rect, look: Look, course: &Course) {
         Dataset::default().marker(look.marker).graph_type(GraphType::Line).style(look.series(is_memory)).data(piece)
     });
     let dim = look.style(Tone::Dim);
-    let (bottom, top) = match axis.ticks.as_slice() {
-        [first, .., last] => (first.label.clone(), last.label.clone()),
-        _ => (String::new(), String::new()),
-    };
-    // Both charts begin at the same column.
-    let labels = [format!("{bottom:>5}"), format!("{top:>5}")];
+    // Both charts begin at the same column; lines of figures stand apart.
+    let most = usize::from(area.height / 2).max(2);
+    let between = axis.ticks.len().saturating_sub(1);
+    let every = (1..=between).find(|every| between % every == 0 && between / every < most).unwrap_or(between.max(1));
+    let labels = axis.ticks.iter().step_by(every).map(|tick| format!("{:>5}", tick.label));
+    let labels: Vec<String> = labels.collect();
     Chart::new(pieces.collect())
         .x_axis(Axis::default().bounds([-BACK_MS, 0.0]).style(dim).labels(["-5 min", "now"]))
         .y_axis(Axis::default().bounds([0.0, axis.top]).style(dim).labels(labels))

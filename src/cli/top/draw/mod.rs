@@ -11,9 +11,13 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::cli::output::Tone;
+use crate::cli::output::{Paint, Tone};
+use crate::cli::show::event;
+use crate::cli::time::{ago, clock};
 use crate::cli::top::app::{App, View};
 use crate::cli::top::look::Look;
+use crate::model::event::EventRecord;
+use crate::model::units::Timestamp;
 
 /// Draws a whole frame.
 pub(super) fn draw(frame: &mut Frame<'_>, app: &App) {
@@ -46,6 +50,7 @@ fn log(buffer: &mut Buffer, area: Rect, app: &App) {
     let name = app.wanted_log().unwrap_or_default();
     let behind = match app.log.behind {
         0 => "following".to_owned(),
+        1 => "1 line further down; End follows".to_owned(),
         lines => format!("{lines} lines further down; End follows"),
     };
     heading(buffer, area, app.look, &format!("log of {name}"), &behind);
@@ -68,6 +73,18 @@ fn heading(buffer: &mut Buffer, area: Rect, look: Look, text: &str, remark: &str
         Span::styled(format!("  {remark}"), look.style(Tone::Dim)),
     ]);
     line_at(buffer, area, area.y, &line);
+}
+
+/// Events, the newest first, as many as fit, the newest last.
+fn timeline(buffer: &mut Buffer, area: Rect, look: Look, newest_first: &[&EventRecord], now: Timestamp) {
+    heading(buffer, area, look, "events", "");
+    let list = below(area, 1);
+    let shown = newest_first.iter().take(usize::from(list.height)).rev();
+    for (line, event) in (list.y..).zip(shown) {
+        let when = format!("{} {:>7}", clock(event.at), ago(event.at, now));
+        let text = event::line(event, &when, Paint(false));
+        write(buffer, list, list.x, line, &text, look.style(event::tone(event.event)));
+    }
 }
 
 /// A line in a row of an area, cut where the area ends.

@@ -9,9 +9,10 @@ use crate::cli::output::{Tone, tame};
 use crate::cli::table::shorten;
 use crate::cli::time::{bytes, coarse, percent};
 use crate::cli::top::app::App;
-use crate::cli::top::draw::{below, heading, write};
+use crate::cli::top::draw::{below, heading, timeline, write};
 use crate::cli::top::look::Look;
 use crate::cli::top::rows::{Row, Sort};
+use crate::model::event::EventRecord;
 use crate::model::units::Timestamp;
 
 /// How wide each column is; 0: it is left out.
@@ -32,6 +33,9 @@ struct Widths {
 
 /// The mark and the space behind it.
 const MARK: usize = 2;
+
+/// Events are shown where so many rows are left for them and their heading.
+const EVENTS: u16 = 4;
 
 impl Widths {
     /// What fits into `width` columns: first the figures, then their course, then the rest.
@@ -100,6 +104,11 @@ pub(super) fn table(buffer: &mut Buffer, area: Rect, app: &App) {
         let text = if app.filter.is_empty() { "no services" } else { "nothing of that name or state; Esc shows all" };
         return heading(buffer, area, app.look, "", text);
     };
+    let [area, rest] = split(area, rows.len());
+    let latest: Vec<&EventRecord> = app.events.iter().rev().take(usize::from(rest.height)).collect();
+    if !latest.is_empty() {
+        timeline(buffer, rest, app.look, &latest, overview.at);
+    }
     let height = usize::from(area.height);
     let first = (selected + 1).saturating_sub(height.max(1));
     for (line, (place, row)) in (area.y..area.bottom()).zip(rows.iter().enumerate().skip(first)) {
@@ -109,6 +118,13 @@ pub(super) fn table(buffer: &mut Buffer, area: Rect, app: &App) {
             buffer.set_style(Rect { y: line, height: 1, ..area }, app.look.selected());
         }
     }
+}
+
+/// So many rows, and where much room is left below them, what happens in the project.
+fn split(area: Rect, rows: usize) -> [Rect; 2] {
+    let wanted = u16::try_from(rows + 1).unwrap_or(u16::MAX).min(area.height);
+    let rest = below(area, wanted);
+    if rest.height < EVENTS { [area, Rect { height: 0, ..rest }] } else { [Rect { height: wanted, ..area }, rest] }
 }
 
 fn headings(buffer: &mut Buffer, area: Rect, widths: Widths, app: &App) {
