@@ -17,10 +17,10 @@ use tower::ServiceExt;
 use crate::handle::Handle;
 use crate::model::command::{Denied, DeniedCode};
 use crate::server::access::{Access, Rules, TcpRules, Visitor};
-use crate::server::{dispatch, gzip, page};
 use crate::server::recent::Recent;
 use crate::server::rendered::Rendered;
 use crate::server::reply::{denied, internal, refuse};
+use crate::server::{dispatch, gzip, page};
 
 /// The body of a request, in bytes; above it the answer is 413.
 pub(crate) const BODY_SIZE: usize = 64 << 10;

@@ -24,4 +24,5 @@ pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod up;
 pub(crate) mod version;
+pub(crate) mod web;
 pub(crate) mod why;

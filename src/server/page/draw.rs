@@ -28,7 +28,13 @@ pub(crate) fn range(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)>
 }
 
 /// A line of the last five minutes, `value` between `low` (at the bottom) and `high` of its scale.
-pub(crate) fn spark(points: &[Point], now: Timestamp, label: &str, scale: (f64, f64), value: fn(&Point) -> Option<f64>) -> Markup {
+pub(crate) fn spark(
+    points: &[Point],
+    now: Timestamp,
+    label: &str,
+    scale: (f64, f64),
+    value: fn(&Point) -> Option<f64>,
+) -> Markup {
     html! {
         svg.spark viewBox="0 0 120 20" preserveAspectRatio="none" role="img" aria-label=(label) {
             path d=(line(points, now, scale, value)) {}

@@ -126,7 +126,8 @@ mod tests {
             let duration = Duration::from_secs(seconds);
             assert_eq!((length(duration, english).as_str(), length(duration, korean).as_str()), (en, ko));
         }
-        for (seconds, en, ko) in [(-5, "now", "방금"), (12, "12s ago", "12초 전"), (7_300, "2h ago", "2시간 전")] {
+        for (seconds, en, ko) in [(-5, "now", "방금"), (12, "12s ago", "12초 전"), (7_300, "2h ago", "2시간 전")]
+        {
             let now = Timestamp(1_000_000 + seconds * 1_000);
             let told = |words| ago(Timestamp(1_000_000), now, words);
             assert_eq!((told(english).as_str(), told(korean).as_str()), (en, ko));

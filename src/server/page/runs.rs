@@ -2,13 +2,13 @@
 
 use maud::{Markup, html};
 
+use crate::model::service::Certainty;
 use crate::model::units::Timestamp;
 use crate::model::why::{Why, WhyEntry};
 use crate::server::page::figures::{length_ms, moment};
 use crate::server::page::lines::plain;
 use crate::server::page::state::{certainty_word, end_words};
 use crate::server::page::words::{Words, fill};
-use crate::model::service::Certainty;
 
 /// The latest ends, newest first; the newest is shown in full, the others on demand.
 pub(crate) fn list(why: &Why, now: Timestamp, words: &Words) -> Markup {

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use maud::{Markup, html};
 
+use crate::model::command::DeniedCode;
 use crate::model::command::Target;
 use crate::model::overview::{InstanceOverview, Overview, ServiceOverview};
 use crate::model::units::Timestamp;
@@ -19,7 +20,6 @@ use crate::server::page::{action, events, head, lines, plot, runs, state, table,
 use crate::server::reply::{Reply, denied};
 use crate::server::selector::resolve_one;
 use crate::server::{events as timeline, logs, look as seen};
-use crate::model::command::DeniedCode;
 
 /// Lines of the log.
 const LINES: usize = 100;
@@ -37,7 +37,11 @@ pub(super) async fn page(desk: &Arc<Desk>, selector: &str, parts: &Parts) -> Rep
     let overview = look(desk, Timestamp(0)).await;
     // It may have gone from the file in the meantime.
     let service = overview.services.iter().find(|service| service.name == target.service).ok_or_else(|| {
-        denied(DeniedCode::NoSuchService, format!("there is no service {selector:?} any more"), "GET /v1/status lists the services")
+        denied(
+            DeniedCode::NoSuchService,
+            format!("there is no service {selector:?} any more"),
+            "GET /v1/status lists the services",
+        )
     })?;
     let (lines, events, why) = (
         logs::tail(desk, &target, LINES).await,
@@ -54,13 +58,15 @@ pub(super) async fn page(desk: &Arc<Desk>, selector: &str, parts: &Parts) -> Rep
             (head::warnings(&service.warnings, words))
             (action::form(&name, desk.token, words))
             (view.table())
-            (plot::section(&view.plotted(), range, &name, overview.at, words))
+            (plot::section(&view.chosen(), range, &name, overview.at, words))
             div.columns {
-                (section("log", words.log, &lines.map_or_else(|e| unreadable(&e), |all| lines::list(&all, words))))
+                div {
+                    (section("log", words.log, &lines.map_or_else(|e| unreadable(&e), |all| lines::list(&all, words))))
+                    (section("usage", words.usage, &usage::list(&view.chosen(), words)))
+                }
                 div {
                     (section("runs", words.runs, &why.map_or_else(|e| unreadable(&e), |why| runs::list(&why, overview.at, words))))
                     (section("events", words.events, &events.map_or_else(|e| unreadable(&e), |all| events::table(&all, overview.at, words))))
-                    (section("usage", words.usage, &usage::list(&view.chosen(), words)))
                 }
             }
         }
@@ -97,10 +103,6 @@ impl<'a> View<'a> {
     fn chosen(&self) -> Vec<&'a InstanceOverview> {
         let all = self.service.instances.iter();
         all.filter(|instance| self.target.index.is_none_or(|index| index == instance.index)).collect()
-    }
-
-    fn plotted(&self) -> Vec<&'a InstanceOverview> {
-        self.chosen()
     }
 
     /// Ways to its instances, where there are several.

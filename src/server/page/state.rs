@@ -35,13 +35,19 @@ impl Tone {
 }
 
 /// The tone of a state of this service.
-pub(crate) fn tone(service: &ServiceOverview, state: State, ready: bool, healthy: Option<bool>, end: Option<&LastEnd>) -> Tone {
+pub(crate) fn tone(
+    service: &ServiceOverview,
+    state: State,
+    ready: bool,
+    healthy: Option<bool>,
+    end: Option<&LastEnd>,
+) -> Tone {
     match state {
-        State::Failed => Tone::Bad,
+        State::Failed | State::Backoff => Tone::Bad,
         _ if service.crash_looping && service.desired == Desired::Up && !ready => Tone::Bad,
         State::Running | State::Reloading if healthy == Some(false) => Tone::Bad,
         State::Running if ready => Tone::Good,
-        State::Running | State::Reloading | State::Backoff | State::Waiting | State::Starting | State::Stopping => Tone::Busy,
+        State::Running | State::Reloading | State::Waiting | State::Starting | State::Stopping => Tone::Busy,
         State::Exited if ended_well(service, ready, end) => Tone::Dim,
         State::Exited => Tone::Bad,
         State::Stopped => Tone::Dim,
@@ -90,7 +96,13 @@ pub(crate) fn state_word(state: State, words: &Words) -> &'static str {
 }
 
 /// A state with what qualifies it: `running, unhealthy`.
-pub(crate) fn state_words(service: &ServiceOverview, state: State, ready: bool, healthy: Option<bool>, words: &Words) -> String {
+pub(crate) fn state_words(
+    service: &ServiceOverview,
+    state: State,
+    ready: bool,
+    healthy: Option<bool>,
+    words: &Words,
+) -> String {
     let mut text = match state {
         State::Exited if service.kind == ServiceKind::Task && ready => words.completed.to_owned(),
         state => state_word(state, words).to_owned(),
@@ -121,9 +133,9 @@ pub(crate) fn marks() -> Markup {
     html! {
         svg.marks width="0" height="0" aria-hidden="true" {
             symbol id="mark-good" viewBox="0 0 12 12" { circle cx="6" cy="6" r="4.5" {} }
-            symbol id="mark-busy" viewBox="0 0 12 12" { path d="M6 1.5a4.5 4.5 0 0 1 0 9z" {} circle.line cx="6" cy="6" r="4.5" {} }
+            symbol id="mark-busy" viewBox="0 0 12 12" { path d="M6 1.5a4.5 4.5 0 0 1 0 9z" {} circle cx="6" cy="6" r="4.4" fill="none" stroke="currentColor" stroke-width="1.3" {} }
             symbol id="mark-bad" viewBox="0 0 12 12" { path d="M6 .6 11.7 11H.3z" {} }
-            symbol id="mark-dim" viewBox="0 0 12 12" { rect.line x="2.5" y="2.5" width="7" height="7" rx="1" {} }
+            symbol id="mark-dim" viewBox="0 0 12 12" { rect x="2" y="2" width="8" height="8" rx="1" fill="none" stroke="currentColor" stroke-width="1.4" {} }
         }
     }
 }
@@ -149,7 +161,13 @@ pub(crate) fn note(service: &ServiceOverview, instance: &InstanceOverview, now: 
 }
 
 /// How a run ended, in two or three words: `exit 1`, `probably out of memory`.
-pub(crate) fn end_words(cause: Cause, certainty: Certainty, code: Option<i32>, signal: Option<String>, words: &Words) -> String {
+pub(crate) fn end_words(
+    cause: Cause,
+    certainty: Certainty,
+    code: Option<i32>,
+    signal: Option<String>,
+    words: &Words,
+) -> String {
     let what = match (cause, code, signal) {
         (Cause::Exit, Some(code), _) => fill(words.cause_exit, &[("code", &code)]),
         (Cause::Signal, _, Some(signal)) => fill(words.cause_signal, &[("signal", &signal)]),
