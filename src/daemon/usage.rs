@@ -163,6 +163,7 @@ impl Engine {
             engine_pid: own_pid(),
             started_at: self.doors.started_at,
             config: plan.file.as_ref().map(|path| path.display().to_string()),
+            web: plan.web.listen.map(|address| address.to_string()),
             own: self.usages.own,
             warnings: self.all_warnings(),
             services,

@@ -25,6 +25,9 @@ pub struct Status {
     pub started_at: Timestamp,
     /// The file; null for `run`.
     pub config: Option<String>,
+    /// Where the page and this API are over TCP (`web.listen`), e.g. `127.0.0.1:9876`; null: nowhere.
+    #[serde(default)]
+    pub web: Option<String>,
     /// What everup itself uses.
     #[serde(rename = "self")]
     pub own: OwnUsage,

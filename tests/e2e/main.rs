@@ -19,6 +19,7 @@ mod limits;
 mod listen;
 mod logs;
 mod notify;
+mod page;
 mod people;
 mod policies;
 mod probes;

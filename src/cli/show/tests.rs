@@ -71,6 +71,7 @@ fn project(services: Vec<ServiceStatus>) -> Status {
         engine_pid: Pid(4_712),
         started_at: NOW,
         config: Some("/srv/shop/supervisor.yaml".to_owned()),
+        web: None,
         own: OwnUsage::default(),
         warnings: vec![],
         services,

@@ -134,14 +134,14 @@ pub(crate) fn section(
                     }
                 }
             }
+            // One of the two is shown: the style asks whether there are scripts.
+            div.drawn tabindex="0" role="region" aria-labelledby="charts" { (PreEscaped(drawn(instances, range, name, now, words))) }
             div.plots {
                 @for kind in KINDS {
                     @let title = (kind.title)(words);
                     figure data-chart=(kind.name) {
                         figcaption { (title) }
-                        div.plot data-label=(fill(words.chart_of, &[("what", &title), ("name", &name)])) {
-                            (PreEscaped(drawn(kind, instances, range, name, now, words)))
-                        }
+                        div.plot data-label=(fill(words.chart_of, &[("what", &title), ("name", &name)])) {}
                     }
                 }
             }
@@ -159,24 +159,22 @@ fn series(kind: Kind, instances: &[&InstanceOverview], range: Range, now: Timest
     instances.iter().map(of).collect()
 }
 
-fn drawn(
-    kind: Kind,
-    instances: &[&InstanceOverview],
-    range: Range,
-    name: &str,
-    now: Timestamp,
-    words: &'static Words,
-) -> String {
-    let title = fill(words.chart_of, &[("what", &(kind.title)(words)), ("name", &name)]);
+fn drawn(instances: &[&InstanceOverview], range: Range, name: &str, now: Timestamp, words: &'static Words) -> String {
+    let title = fill(words.chart_of, &[("what", &words.charts), ("name", &name)]);
+    let panel = |kind: Kind| Panel {
+        title: (kind.title)(words).to_owned(),
+        unit: kind.unit,
+        series: series(kind, instances, range, now),
+    };
     let chart = Chart {
-        description: title.clone(),
+        description: KINDS.map(|kind| (kind.title)(words)).join(", "),
         title,
-        width: 400,
-        height: 190,
+        width: 900,
+        height: 480,
         from: Timestamp(now.0 - range.ms()),
         until: now,
         gap_ms: range.gap_ms(),
-        panels: vec![Panel { title: String::new(), unit: kind.unit, series: series(kind, instances, range, now) }],
+        panels: KINDS.map(panel).to_vec(),
         marks: vec![],
         words: ChartWords {
             start: words.start,

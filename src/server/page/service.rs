@@ -58,13 +58,15 @@ pub(super) async fn page(desk: &Arc<Desk>, selector: &str, parts: &Parts) -> Rep
             (head::warnings(&service.warnings, words))
             (action::form(&name, desk.token, words))
             (view.table())
-            (plot::section(&view.plotted(), range, &name, overview.at, words))
+            (plot::section(&view.chosen(), range, &name, overview.at, words))
             div.columns {
-                (section("log", words.log, &lines.map_or_else(|e| unreadable(&e), |all| lines::list(&all, words))))
+                div {
+                    (section("log", words.log, &lines.map_or_else(|e| unreadable(&e), |all| lines::list(&all, words))))
+                    (section("usage", words.usage, &usage::list(&view.chosen(), words)))
+                }
                 div {
                     (section("runs", words.runs, &why.map_or_else(|e| unreadable(&e), |why| runs::list(&why, overview.at, words))))
                     (section("events", words.events, &events.map_or_else(|e| unreadable(&e), |all| events::table(&all, overview.at, words))))
-                    (section("usage", words.usage, &usage::list(&view.chosen(), words)))
                 }
             }
         }
@@ -101,10 +103,6 @@ impl<'a> View<'a> {
     fn chosen(&self) -> Vec<&'a InstanceOverview> {
         let all = self.service.instances.iter();
         all.filter(|instance| self.target.index.is_none_or(|index| index == instance.index)).collect()
-    }
-
-    fn plotted(&self) -> Vec<&'a InstanceOverview> {
-        self.chosen()
     }
 
     /// Ways to its instances, where there are several.

@@ -15,6 +15,7 @@ pub(crate) fn status(services: &[(&str, u32)]) -> Status {
         engine_pid: Pid(4712),
         started_at: Timestamp(1_763_632_800_000),
         config: Some("/srv/shop/supervisor.yaml".to_owned()),
+        web: Some("127.0.0.1:9876".to_owned()),
         own: OwnUsage { cpu_percent: Some(0.1), memory_bytes: Some(9_000_000) },
         warnings: vec![],
         services: services.iter().map(|(name, instances)| service(name, *instances)).collect(),

@@ -17,6 +17,7 @@ function charts() {
     latency: { points: (mine) => mine.probes.map((tick) => [tick.at, tick.ms]), figure: took },
   };
   const plots = new Map();
+  const clock = new Intl.DateTimeFormat(document.documentElement.lang, span_ms > 86400000 ? { month: "numeric", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   let names = [];
 
   function build(kind, box) {
@@ -34,7 +35,7 @@ function charts() {
           y: { range: (_, low, high) => [0, (high ?? 0) > 0 ? high * 1.1 : 1] },
         },
         axes: [
-          { ...axis, space: 70 },
+          { ...axis, space: 70, values: (_, times) => times.map((time) => clock.format(time * 1000)) },
           { ...axis, size: 62, values: (_, values) => values.map(figure), ...(kind === "memory" ? { incrs: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192].map((n) => n * 1048576) } : {}) },
         ],
         series: [{}, ...names.map((name, place) => ({ label: name, stroke: colour(`--series-${place % 8}`), width: 1.5, points: { show: false }, spanGaps: false }))],
