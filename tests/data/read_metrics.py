@@ -12,5 +12,5 @@ samples = []
 for family in text_string_to_metric_families(sys.stdin.read()):
     assert family.documentation, family.name
     assert family.type != "unknown", family.name
-    samples += [[sample.name, sample.labels, str(sample.value)] for sample in family.samples]
+    samples += [[sample.name, sample.labels, str(float(sample.value))] for sample in family.samples]
 json.dump(samples, sys.stdout)
