@@ -18,6 +18,7 @@ mod life;
 mod limits;
 mod listen;
 mod logs;
+mod metrics;
 mod notify;
 mod page;
 mod people;
