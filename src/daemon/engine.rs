@@ -11,9 +11,11 @@ use tokio::task::AbortHandle;
 
 use crate::core::event::{Event, OomTrace, RequestId, Traces};
 use crate::core::supervisor::Supervisor;
+use crate::daemon::accesses::Accesses;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::News;
 use crate::daemon::notices::Notices;
+use crate::daemon::notifying::Notifying;
 use crate::daemon::processes::{CommandNews, Owner, Processes, Running};
 use crate::daemon::publish::Publisher;
 use crate::daemon::spawn::Inherited;
@@ -65,8 +67,10 @@ pub(super) struct Engine {
     /// Checks of new code that are under way.
     pub(super) checks: BTreeMap<ServiceName, AbortHandle>,
     pub(super) usages: Usages,
+    pub(super) accesses: Accesses,
     pub(super) oom: crate::os::oom::Watch,
     pub(super) notices: Notices,
+    pub(super) notifying: Notifying,
     pub(super) terminal: Option<Terminal>,
     pub(super) keeper: Keeper,
     pub(super) state_dirty: Option<crate::model::units::Moment>,
@@ -113,10 +117,13 @@ impl Engine {
 
     /// Supervises until nothing is left to supervise. Returns everup's exit code.
     pub(super) async fn supervise(&mut self) -> u8 {
+        self.follow_plan();
         self.follow_files();
         self.await_first_look().await;
         self.advance(vec![Event::Tick]);
         self.slim_later();
+        let mut kept = self.core.plan().history.clone();
+        self.publisher.recorder.keep(&kept);
         let mut samples = readings(self.sampling_interval());
         let mut terminations = Arriving::new(SignalKind::terminate());
         let mut resizes = Arriving::new(SignalKind::window_change());
@@ -145,6 +152,11 @@ impl Engine {
             }
             self.advance(events);
             // Another file may have been applied.
+            let wanted = &self.core.plan().history;
+            if kept != *wanted {
+                kept = wanted.clone();
+                self.publisher.recorder.keep(&kept);
+            }
             if samples.period() != self.sampling_interval() {
                 samples = readings(self.sampling_interval());
             }
@@ -167,7 +179,9 @@ impl Engine {
             }
             events = news;
         }
+        self.follow_plan();
         self.follow_files();
+        self.notify();
         if self.now.moment.since(self.published_at) >= SNAPSHOT_RESTS {
             self.publish();
         } else {
@@ -189,11 +203,12 @@ impl Engine {
 
     fn until_next(&self) -> Duration {
         let core = self.core.next_deadline().map(|deadline| deadline.at);
-        let next = core.into_iter().chain(self.state_dirty).chain(self.slim_at).chain(self.publish_due).min();
+        let own = [self.state_dirty, self.slim_at, self.publish_due, self.notifying.next_deadline()];
+        let next = core.into_iter().chain(own.into_iter().flatten()).min();
         next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
     }
 
-    fn hear_guardian(&mut self, (message, fds): Message) -> Vec<Event> {
+    pub(super) fn hear_guardian(&mut self, (message, fds): Message) -> Vec<Event> {
         self.now = clock::now();
         let mut events: Vec<Event> = self.take_message(message, fds).into_iter().collect();
         while events.len() < A_TURN
@@ -261,6 +276,9 @@ impl Engine {
     }
 
     fn over(&mut self, token: Token) {
+        if let Some(Owner::Run(running)) = self.processes.owner(token) {
+            self.publisher.meter.gone(&running.instance, self.now.moment);
+        }
         self.usages.forget(token);
         self.processes.forget(token);
     }
@@ -310,6 +328,10 @@ impl Engine {
             News::Notify { instance, sender, bytes } => self.notified(&instance, sender, &bytes),
             News::RunOver(record) => {
                 self.run_over(*record);
+                None
+            }
+            News::Told { by, report } => {
+                self.told_of_message(&by, report);
                 None
             }
             News::Interrupted => Some(self.interrupted(true)),
@@ -362,7 +384,7 @@ fn readings(apart: Duration) -> tokio::time::Interval {
 }
 
 /// The guardian's next message; none once it is gone.
-async fn heard(processes: &Processes) -> Option<Message> {
+pub(super) async fn heard(processes: &Processes) -> Option<Message> {
     loop {
         let mut ready = processes.link().readable().await.ok()?;
         let message = ready.try_io(|link| match link.get_ref().try_recv() {

@@ -83,7 +83,9 @@ impl Engine {
                 self.usages.read.insert(running.instance, (pid, usage));
             }
         }
+        self.publisher.meter.logged(self.pump.bytes());
         self.publisher.meter.sampled(&samples, self.usages.host.read());
+        self.publisher.recorder.usage(self.now, &samples);
         let own: Vec<Pid> = self.own_pids();
         self.usages.own = self.usages.sampler.own(&own);
         self.publish();
@@ -202,6 +204,7 @@ impl Engine {
             all.push(Warning { code: "drift".to_owned(), message });
         }
         all.extend_from_slice(self.watching.troubles_of_file());
+        all.extend(self.notifying.troubles());
         all
     }
 }
