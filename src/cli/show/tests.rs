@@ -35,6 +35,7 @@ fn instance(name: &str, index: u32, state: State) -> InstanceStatus {
         memory_bytes: runs.then_some(222_298_112),
         processes: runs.then_some(2),
         open_fds: runs.then_some(61),
+        usage: None,
         probe: None,
         last_end: None,
         next_attempt_at: None,

@@ -62,6 +62,7 @@ fn instance(name: &str, index: u32, instances: u32) -> InstanceStatus {
         memory_bytes: Some(222_298_112),
         processes: Some(2),
         open_fds: Some(61),
+        usage: None,
         probe: Some(ProbeStatus { ok: true, latency_ms: 4.1, streak: 312, message: "200 OK".to_owned() }),
         last_end: None,
         next_attempt_at: None,
