@@ -18,6 +18,7 @@ mod life;
 mod limits;
 mod listen;
 mod logs;
+mod notifications;
 mod notify;
 mod people;
 mod policies;
