@@ -15,6 +15,7 @@
 //! | [`history`] | remembers events and runs |
 //! | [`meter`] | counts what happened and what was used, for whoever looks |
 //! | [`notify`] | tells somebody outside |
+//! | [`chart`] | draws series of figures: SVG and PNG |
 //! | [`handle`] | what doors hold |
 //! | [`server`] | lets in: HTTP on the control socket and on TCP |
 //! | [`client`] | the other side of that door |
@@ -22,6 +23,7 @@
 //! | [`daemon`] | the engine's shell around the core |
 //! | [`cli`] | talks to people |
 
+pub mod chart;
 pub mod cli;
 pub mod client;
 pub mod config;

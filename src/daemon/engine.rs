@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::core::event::{Event, OomTrace, RequestId, Traces};
 use crate::core::supervisor::Supervisor;
+use crate::daemon::accesses::Accesses;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::News;
 use crate::daemon::notices::Notices;
@@ -66,6 +67,7 @@ pub(super) struct Engine {
     /// Checks of new code that are under way.
     pub(super) checks: BTreeMap<ServiceName, AbortHandle>,
     pub(super) usages: Usages,
+    pub(super) accesses: Accesses,
     pub(super) oom: crate::os::oom::Watch,
     pub(super) notices: Notices,
     pub(super) notifying: Notifying,
@@ -115,6 +117,7 @@ impl Engine {
 
     /// Supervises until nothing is left to supervise. Returns everup's exit code.
     pub(super) async fn supervise(&mut self) -> u8 {
+        self.follow_plan();
         self.follow_files();
         self.await_first_look().await;
         self.advance(vec![Event::Tick]);
@@ -176,6 +179,7 @@ impl Engine {
             }
             events = news;
         }
+        self.follow_plan();
         self.follow_files();
         self.notify();
         if self.now.moment.since(self.published_at) >= SNAPSHOT_RESTS {
@@ -272,6 +276,9 @@ impl Engine {
     }
 
     fn over(&mut self, token: Token) {
+        if let Some(Owner::Run(running)) = self.processes.owner(token) {
+            self.publisher.meter.gone(&running.instance, self.now.moment);
+        }
         self.usages.forget(token);
         self.processes.forget(token);
     }

@@ -35,7 +35,12 @@ impl Engine {
                 Action::Signal { instance, run, signal, scope } => {
                     self.processes.signal(&instance, run, signal.number(), scope == Scope::Tree);
                 }
-                Action::EndTree { instance, run } => self.processes.end_tree_of(&instance, run),
+                Action::EndTree { instance, run, overdue } => {
+                    if overdue {
+                        self.publisher.meter.killed(&instance, run);
+                    }
+                    self.processes.end_tree_of(&instance, run);
+                }
                 Action::Ask { instance, run, role, seq, plan } => self.ask(instance, run, role, seq, &plan),
                 Action::Dismiss { instance, run } => self.dismiss(&instance, run),
                 Action::RunHook { instance, run, hook, plan, cause, end } => {
@@ -179,6 +184,7 @@ impl Engine {
     fn record(&mut self, fact: Fact) {
         let wall = self.now.wall;
         self.notifying.hear(&fact, self.core.plan(), self.now.moment);
+        self.publisher.meter.happened(&fact, self.now.moment);
         tracing::info!(
             event = %fact.event,
             service = fact.service.as_ref().map(tracing::field::display),

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::registry::{self, Registered};
 use crate::core::supervisor::{Seeds, Supervisor};
+use crate::daemon::accesses::Accesses;
 use crate::daemon::engine::Engine;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::INBOX;
@@ -159,6 +160,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         watching: Watching::default(),
         checks: std::collections::BTreeMap::new(),
         usages: Usages::new(&dir),
+        accesses: Accesses::default(),
         oom: crate::os::oom::Watch::new(),
         notices: Notices::default(),
         notifying: Notifying::default(),

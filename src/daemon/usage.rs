@@ -88,6 +88,7 @@ impl Engine {
                 self.usages.read.insert(running.instance, (pid, usage));
             }
         }
+        self.publisher.meter.logged(self.pump.bytes());
         self.publisher.meter.sampled(&samples, self.usages.host.read());
         self.publisher.recorder.usage(self.now, &samples);
         let own: Vec<Pid> = self.own_pids();

@@ -14,6 +14,7 @@ pub mod memory;
 mod message;
 pub mod notify;
 pub mod oom;
+pub mod own;
 pub mod pipe;
 mod procfs;
 pub mod program;

@@ -77,7 +77,7 @@ impl Instance {
                     self.kill(cx);
                 } else {
                     self.unkillable = true;
-                    cx.out.push(Action::EndTree { instance: self.id.clone(), run: dying.run });
+                    cx.out.push(Action::EndTree { instance: self.id.clone(), run: dying.run, overdue: false });
                 }
             }
             Phase::Cleaning { .. } => self.cut_cleaning(cx),
