@@ -19,6 +19,7 @@ mod limits;
 mod listen;
 mod logs;
 mod metrics;
+mod notifications;
 mod notify;
 mod page;
 mod people;
