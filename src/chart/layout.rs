@@ -155,8 +155,8 @@ impl Sheet<'_> {
         let y = |value: f64| bottom - (value.max(0.0) / axis.top) as f32 * span.height();
         for (number, points) in lines.iter().enumerate() {
             // A thinned line has its points further apart.
-            let gap = self.chart.gap_ms.max((until.0 - from.0) / (pixels.max(1) as i64) * 2);
-            for piece in points.chunk_by(|one, next| next.at.0 - one.at.0 <= gap) {
+            let gap = self.chart.gap_ms.max(until.0.saturating_sub(from.0) / (pixels.max(1) as i64) * 2);
+            for piece in points.chunk_by(|one, next| next.at.0.saturating_sub(one.at.0) <= gap) {
                 self.piece(piece, number, &y);
             }
         }

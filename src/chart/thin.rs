@@ -9,8 +9,8 @@ pub(crate) fn thin(points: Vec<Point>, from: Timestamp, until: Timestamp, most: 
     if points.len() <= most || most == 0 {
         return points;
     }
-    let span = (until.0.saturating_sub(from.0)).max(1) as f64;
-    let place = |point: &Point| ((point.at.0.saturating_sub(from.0)) as f64 / span * most as f64).floor();
+    let span = i128::from(until.0.saturating_sub(from.0)).max(1);
+    let place = |point: &Point| i128::from(point.at.0.saturating_sub(from.0)) * most as i128 / span;
     points.chunk_by(|one, next| place(one) == place(next)).map(joined).collect()
 }
 

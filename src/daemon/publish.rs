@@ -166,6 +166,7 @@ impl Publisher {
             last_lines: vec![],
             changed_before: changes.filter(|change| wall.since(change.at) < BEFORE).cloned().collect(),
             then: fact.then.clone(),
+            trend: None,
         })
     }
 }

@@ -9,12 +9,15 @@ use tokio::time::Instant;
 
 use crate::history::run::RunRecord;
 use crate::history::store::Batch;
+use crate::history::usage::{Row, slot};
 use crate::model::event::EventRecord;
+use crate::model::plan::HistoryPlan;
+use crate::model::units::Timestamp;
 
 /// How much waits at most. While the disk works: room for a burst. While it does not: the latest only.
 /// When full, the oldest is dropped and counted.
-const QUEUE: Bounds = Bounds { events: 8_192, runs: 1_024 };
-const KEPT: Bounds = Bounds { events: 1_000, runs: 200 };
+const QUEUE: Bounds = Bounds { events: 8_192, runs: 1_024, rows: 40_000 };
+const KEPT: Bounds = Bounds { events: 1_000, runs: 200, rows: 10_000 };
 
 /// A write that takes longer is trouble worth telling.
 const STALLED: Duration = Duration::from_secs(5);
@@ -22,6 +25,8 @@ const STALLED: Duration = Duration::from_secs(5);
 struct Bounds {
     events: usize,
     runs: usize,
+    /// Of usage. They have room of their own: nothing else is dropped for them.
+    rows: usize,
 }
 
 /// Shared by whoever reports, the writer and the readers. Its lock is only ever held to move memory.
@@ -38,6 +43,16 @@ pub(super) struct Backlog {
 struct State {
     events: VecDeque<Arc<EventRecord>>,
     runs: VecDeque<Arc<RunRecord>>,
+    /// Rows of usage, as they became complete.
+    rows: VecDeque<Arc<[Row]>>,
+    /// How many these are in all.
+    row_count: usize,
+    /// Whether they are to be written without anything else: once a minute.
+    rows_due: bool,
+    /// When usage was read last.
+    read_at: Timestamp,
+    /// What is kept for how long.
+    plan: HistoryPlan,
     /// How many at the front are being written now.
     writing: Writing,
     /// Since when.
@@ -64,6 +79,7 @@ struct State {
 struct Writing {
     events: usize,
     runs: usize,
+    rows: usize,
     /// Of the batch being written, dropped here meanwhile: lost should the attempt fail.
     dropped: u64,
 }
@@ -87,10 +103,41 @@ impl Backlog {
         self.work.notify_one();
     }
 
+    /// Takes rows of usage as of `read_at`; never waits for the disk. They are written once a minute, or with what else
+    /// is to be written.
+    pub(super) fn rows(&self, rows: Vec<Row>, read_at: Timestamp) {
+        let mut state = self.lock();
+        let minute_over = slot(state.read_at, 60) != slot(read_at, 60);
+        state.read_at = read_at;
+        if !rows.is_empty() {
+            state.row_count += rows.len();
+            state.rows.push_back(rows.into());
+            state.trim();
+        }
+        if minute_over && !state.rows.is_empty() {
+            state.rows_due = true;
+            drop(state);
+            self.work.notify_one();
+        }
+    }
+
+    /// Takes the last rows, which are written with what else is to be written.
+    pub(super) fn last_rows(&self, rows: Vec<Row>) {
+        if !rows.is_empty() {
+            let mut state = self.lock();
+            state.row_count += rows.len();
+            state.rows.push_back(rows.into());
+        }
+    }
+
+    /// From now on this is kept for that long.
+    pub(super) fn keep(&self, plan: HistoryPlan) {
+        self.lock().plan = plan;
+    }
+
     /// What is not on the disk (for certain), oldest first.
     pub(super) fn pending(&self) -> Batch {
-        let state = self.lock();
-        Batch { events: state.events.iter().cloned().collect(), runs: state.runs.iter().cloned().collect() }
+        self.lock().batch()
     }
 
     /// How many batches were written.
@@ -102,7 +149,8 @@ impl Backlog {
     pub(super) fn next(&self) -> Option<Batch> {
         let mut state = self.lock();
         loop {
-            let empty = state.events.is_empty() && state.runs.is_empty();
+            let rows_wait = !state.rows_due && !state.urgent && !state.closing;
+            let empty = state.events.is_empty() && state.runs.is_empty() && (rows_wait || state.rows.is_empty());
             let pause = state.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
             if empty && state.closing {
                 return None;
@@ -111,12 +159,10 @@ impl Backlog {
                 self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else if pause.is_zero() || state.urgent || state.closing {
                 state.urgent = false;
-                state.writing = Writing { events: state.events.len(), runs: state.runs.len(), dropped: 0 };
+                state.writing =
+                    Writing { events: state.events.len(), runs: state.runs.len(), rows: state.rows.len(), dropped: 0 };
                 state.writing_since = Some(Instant::now());
-                return Some(Batch {
-                    events: state.events.iter().cloned().collect(),
-                    runs: state.runs.iter().cloned().collect(),
-                });
+                return Some(state.batch());
             } else {
                 self.work.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0
             };
@@ -126,9 +172,12 @@ impl Backlog {
     /// The batch that [`Self::next`] gave is on the disk.
     pub(super) fn written(&self) {
         let mut state = self.lock();
-        let Writing { events, runs, .. } = std::mem::take(&mut state.writing);
+        let Writing { events, runs, rows, .. } = std::mem::take(&mut state.writing);
         state.events.drain(..events);
         state.runs.drain(..runs);
+        let rows: usize = state.rows.drain(..rows).map(|rows| rows.len()).sum();
+        state.row_count -= rows;
+        state.rows_due = false;
         state.writes += 1;
         state.trouble = None;
         state.not_before = None;
@@ -160,7 +209,7 @@ impl Backlog {
         // An attempt under way does not hold the latest yet.
         let enough = state.attempts + if state.writing_since.is_some() { 2 } else { 1 };
         loop {
-            if state.events.is_empty() && state.runs.is_empty() {
+            if state.events.is_empty() && state.runs.is_empty() && state.rows.is_empty() {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -220,6 +269,16 @@ impl Backlog {
 }
 
 impl State {
+    fn batch(&self) -> Batch {
+        Batch {
+            events: self.events.iter().cloned().collect(),
+            runs: self.runs.iter().cloned().collect(),
+            rows: self.rows.iter().cloned().collect(),
+            read_at: self.read_at,
+            plan: self.plan.clone(),
+        }
+    }
+
     fn trim(&mut self) {
         let bounds = if self.trouble.is_some() { KEPT } else { QUEUE };
         while self.events.len() > bounds.events {
@@ -233,6 +292,13 @@ impl State {
             let written_now = self.writing.runs > 0;
             self.writing.runs = self.writing.runs.saturating_sub(1);
             self.count(written_now);
+        }
+        // Usage that is missing shows as a gap; events and ends that are missing are counted.
+        while self.row_count > bounds.rows
+            && let Some(oldest) = self.rows.pop_front()
+        {
+            self.row_count -= oldest.len();
+            self.writing.rows = self.writing.rows.saturating_sub(1);
         }
     }
 

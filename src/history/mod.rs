@@ -1,4 +1,4 @@
-//! Remembers: events and the ends of runs, in SQLite (`history.db` in the state folder).
+//! Remembers: events, the ends of runs and what runs use, in SQLite (`history.db` in the state folder).
 //!
 //! The disk may stall, fill up or break at any time; nobody who reports something here ever waits for it.
 
@@ -11,6 +11,7 @@ mod row;
 #[cfg(test)]
 mod samples;
 mod store;
+mod usage;
 mod write;
 
 use std::path::{Path, PathBuf};

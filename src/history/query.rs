@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, params};
 
 use crate::history::backlog::Backlog;
 use crate::history::run::RunRecord;
 use crate::history::store::{BUSY, Batch, VERSION, version};
+use crate::history::usage::gather::Gather;
+use crate::history::usage::query::{self, Span};
 use crate::history::{HistoryError, file, row};
 use crate::model::event::EventRecord;
+use crate::model::history::{HistoryReport, Metric};
 use crate::model::names::ServiceName;
 use crate::model::units::Timestamp;
 use crate::model::why::Why;
@@ -42,27 +46,45 @@ pub enum Since {
     Seq(u64),
 }
 
+/// Which usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageQuery {
+    /// Of this service.
+    pub service: ServiceName,
+    /// Of this instance; none: of all.
+    pub index: Option<u32>,
+    /// From when on.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+    /// How long each row lasts, at least 10 s; none: the shortest that is kept for this time and makes at most 2,000
+    /// rows of a run. One that would make more than 20,000 is lengthened.
+    pub step: Option<Duration>,
+    /// Only these figures; empty: all.
+    pub metrics: Vec<Metric>,
+}
+
 /// A look is taken again when the writer wrote meanwhile, so often at most.
 const TRIES: u32 = 10;
 
-/// Reads events and ends of runs. Cheap to clone; each call opens the file for itself.
+/// Reads events, ends of runs and usage. Cheap to clone; each call opens the file for itself.
 ///
 /// A call waits for the disk: a door on the loop calls it on a thread of its own (`spawn_blocking`).
 #[derive(Clone, Debug)]
 pub struct Reader {
     path: Arc<Path>,
-    backlog: Option<Arc<Backlog>>,
+    beside: Option<(Arc<Backlog>, Arc<Mutex<Gather>>)>,
 }
 
 impl Reader {
     /// Reads the history in the state folder `dir`, whether or not a supervisor runs there.
     pub fn new(dir: impl AsRef<Path>) -> Self {
-        Self { path: file(dir.as_ref()).into(), backlog: None }
+        Self { path: file(dir.as_ref()).into(), beside: None }
     }
 
     /// Also answers from what a recorder in this process has not written.
-    pub(super) fn beside(path: PathBuf, backlog: Arc<Backlog>) -> Self {
-        Self { path: path.into(), backlog: Some(backlog) }
+    pub(super) fn beside(path: PathBuf, backlog: Arc<Backlog>, gather: Arc<Mutex<Gather>>) -> Self {
+        Self { path: path.into(), beside: Some((backlog, gather)) }
     }
 
     /// Events, oldest first. A missing file is an empty answer.
@@ -71,7 +93,8 @@ impl Reader {
     /// [`HistoryError`] when the file cannot be read. Beside a recorder whose disk does not work, what is in memory
     /// is the answer instead.
     pub fn events(&self, query: &EventQuery) -> Result<Vec<EventRecord>, HistoryError> {
-        let (mut events, pending) = self.look(|batch| batch.events, |connection| stored_events(connection, query))?;
+        let (mut events, pending) =
+            self.look(|batch| batch.events, |connection, _| stored_events(connection, query))?;
         if !pending.is_empty() {
             let known: BTreeSet<_> = pending.iter().map(|event| (event.seq, event.at)).collect();
             events.retain(|event| !known.contains(&(event.seq, event.at)));
@@ -91,7 +114,7 @@ impl Reader {
     /// As [`Self::events`].
     pub fn why(&self, service: &ServiceName, index: Option<u32>, n: usize) -> Result<Why, HistoryError> {
         let (mut stored, pending) =
-            self.look(|batch| batch.runs, |connection| stored_runs(connection, service, index, n))?;
+            self.look(|batch| batch.runs, |connection, version| stored_runs(connection, version, service, index, n))?;
         stored.retain(|run| !pending.iter().any(|waiting| **waiting == *run));
         let of_it = |run: &Arc<RunRecord>| {
             run.instance.service == *service && index.is_none_or(|index| run.instance.index == index)
@@ -101,21 +124,42 @@ impl Reader {
         Ok(Why { v: 1, service: service.clone(), entries })
     }
 
+    /// What a service used, also in the ten seconds that are not over. A missing file is an empty answer, and so is one of
+    /// an everup that kept no usage.
+    ///
+    /// # Errors
+    /// As [`Self::events`].
+    pub fn usage(&self, query: &UsageQuery) -> Result<HistoryReport, HistoryError> {
+        let span = Span::of(query);
+        // First: what becomes complete meanwhile is then seen twice rather than not at all.
+        let open = self
+            .beside
+            .as_ref()
+            .map_or(vec![], |(_, gather)| gather.lock().unwrap_or_else(PoisonError::into_inner).open());
+        let (stored, pending) = self.look(
+            |batch| batch.rows,
+            |connection, version| {
+                if version < 2 { Ok(query::Stored::default()) } else { query::stored(connection, &span) }
+            },
+        )?;
+        Ok(query::report(query, &span, stored, &pending, &open))
+    }
+
     /// What is stored, and beside a recorder what is not (or just being) written, taken at one moment: everything is
     /// in one of the two, and nothing stored is newer than what waits.
-    fn look<T, P>(
+    fn look<T: Default, P>(
         &self,
         pick: impl Fn(Batch) -> Vec<P>,
-        ask: impl Fn(&Connection) -> rusqlite::Result<Vec<T>>,
-    ) -> Result<(Vec<T>, Vec<P>), HistoryError> {
-        let Some(backlog) = &self.backlog else { return Ok((self.read(&ask)?, vec![])) };
+        ask: impl Fn(&Connection, u32) -> rusqlite::Result<T>,
+    ) -> Result<(T, Vec<P>), HistoryError> {
+        let Some((backlog, _)) = &self.beside else { return Ok((self.read(&ask)?, vec![])) };
         let mut tries = 0;
         loop {
             let writes = backlog.writes();
             let pending = pick(backlog.pending());
             let stored = match self.read(&ask) {
                 // An unreadable file is no news beside a recorder in trouble: memory is the answer.
-                Err(_) if backlog.trouble().is_some() => vec![],
+                Err(_) if backlog.trouble().is_some() => T::default(),
                 read => read?,
             };
             tries += 1;
@@ -125,14 +169,14 @@ impl Reader {
         }
     }
 
-    fn read<T>(&self, ask: impl Fn(&Connection) -> rusqlite::Result<Vec<T>>) -> Result<Vec<T>, HistoryError> {
+    fn read<T: Default>(&self, ask: impl Fn(&Connection, u32) -> rusqlite::Result<T>) -> Result<T, HistoryError> {
         let failed = |source| HistoryError::of(&self.path, source);
-        let Some(connection) = open(&self.path)? else { return Ok(vec![]) };
+        let Some(connection) = open(&self.path)? else { return Ok(T::default()) };
         match version(&connection).map_err(failed)? {
             // Created this instant, and its tables are still to come.
-            0 => Ok(vec![]),
+            0 => Ok(T::default()),
             newer if newer > VERSION => Err(HistoryError::Newer { path: self.path.to_path_buf(), version: newer }),
-            _ => ask(&connection).map_err(failed),
+            version => ask(&connection, version).map_err(failed),
         }
     }
 }
@@ -202,14 +246,14 @@ fn stored_events(connection: &Connection, query: &EventQuery) -> rusqlite::Resul
 
 fn stored_runs(
     connection: &Connection,
+    version: u32,
     service: &ServiceName,
     index: Option<u32>,
     n: usize,
 ) -> rusqlite::Result<Vec<RunRecord>> {
-    let sql = format!(
-        "SELECT {} FROM runs WHERE service = ?1 AND (?2 IS NULL OR idx = ?2) ORDER BY id DESC LIMIT ?3",
-        row::RUN_COLUMNS
-    );
+    let columns = if version < 2 { row::RUN_COLUMNS_1 } else { row::RUN_COLUMNS };
+    let sql =
+        format!("SELECT {columns} FROM runs WHERE service = ?1 AND (?2 IS NULL OR idx = ?2) ORDER BY id DESC LIMIT ?3");
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map(params![service.as_str(), index, limit(n)], row::run)?;
     rows.filter_map(Result::transpose).collect()
@@ -345,7 +389,7 @@ mod tests {
         // Root may write everywhere, so the way without permission is also gone directly.
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
         let connection = Connection::open_with_flags(as_uri(&file(dir.path())), flags).unwrap();
-        assert_eq!(stored_runs(&connection, &web(), None, 99).unwrap().len(), 10);
+        assert_eq!(stored_runs(&connection, VERSION, &web(), None, 99).unwrap().len(), 10);
     }
 
     #[test]
@@ -357,6 +401,6 @@ mod tests {
         let reader = Reader::new(dir.path());
         assert_eq!(seqs(&reader.events(&EventQuery { limit: 2, ..EventQuery::default() }).unwrap()), [19]);
         assert!(reader.why(&web(), None, 99).unwrap().entries.iter().all(|entry| entry.run.unwrap().0 <= 3));
-        let _: Vec<RunRecord> = stored_runs(&connection, &web(), Some(1), 99).unwrap();
+        let _: Vec<RunRecord> = stored_runs(&connection, VERSION, &web(), Some(1), 99).unwrap();
     }
 }

@@ -1,17 +1,21 @@
-//! Takes events and ends of runs and sees that they get written.
+//! Takes events, ends of runs and readings of usage and sees that they get written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::history::backlog::Backlog;
 use crate::history::query::Reader;
 use crate::history::run::RunRecord;
 use crate::history::store::{Marks, Store};
+use crate::history::usage::gather::Gather;
 use crate::history::{file, write};
 use crate::model::event::EventRecord;
 use crate::model::names::{InstanceId, Run};
+use crate::model::plan::HistoryPlan;
+use crate::model::units::Now;
+use crate::model::usage::Sample;
 
 /// How long dropping a [`Recorder`] waits for its writer.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -19,9 +23,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// The way into the history. Reporting never waits for the disk: at most 8,192 events and 1,024 ends queue for the
 /// one writer thread; while the disk does not work the latest 1,000 and 200 are kept, and written once it does.
 /// What is beyond these bounds is dropped, the oldest first, and counted.
+///
+/// Usage is gathered into rows of 10 s, which are written once a minute. At most 40,000 of them wait, 10,000 while the
+/// disk does not work; they have room of their own, and what is beyond is dropped and shows as a gap.
 #[derive(Debug)]
 pub struct Recorder {
     backlog: Arc<Backlog>,
+    gather: Arc<Mutex<Gather>>,
     marks: Marks,
     reader: Reader,
 }
@@ -33,7 +41,7 @@ impl Recorder {
     /// is set aside as `history.db.corrupt-<unix time>`; one of a newer everup is left alone.
     pub fn open(dir: &Path) -> Self {
         let path = file(dir);
-        let backlog = Arc::new(Backlog::default());
+        let (backlog, gather) = (Arc::new(Backlog::default()), Arc::default());
         let opened = Store::open(&path).and_then(|store| Ok((store.marks()?, store)));
         let (marks, store) = match opened {
             Ok((marks, store)) => (marks, Some(store)),
@@ -45,7 +53,7 @@ impl Recorder {
             }
         };
         let writer = Arc::clone(&backlog);
-        let reader = Reader::beside(path.clone(), Arc::clone(&backlog));
+        let reader = Reader::beside(path.clone(), Arc::clone(&backlog), Arc::clone(&gather));
         let started = std::thread::Builder::new()
             .name("history".to_owned())
             .stack_size(256 << 10)
@@ -54,7 +62,7 @@ impl Recorder {
             backlog.failed(format!("cannot start the thread that writes: {error}"), Duration::ZERO);
             backlog.ended();
         }
-        Self { backlog, marks, reader }
+        Self { backlog, gather, marks, reader }
     }
 
     /// Takes an event.
@@ -62,9 +70,27 @@ impl Recorder {
         self.backlog.event(event.into());
     }
 
-    /// Takes an end of a run.
-    pub fn run(&self, run: impl Into<Arc<RunRecord>>) {
-        self.backlog.run(run.into());
+    /// Takes an end of a run; where it was read, how its use of resources went is added.
+    pub fn run(&self, mut record: RunRecord) {
+        if let Some(run) = record.run {
+            record.trend = self.gathered().trend(&record.instance, run).or(record.trend);
+        }
+        self.backlog.run(Arc::new(record));
+    }
+
+    /// Takes one reading of all that runs.
+    pub fn usage(&self, now: Now, samples: &[Sample]) {
+        let complete = self.gathered().take(now, samples);
+        self.backlog.rows(complete, now.wall);
+    }
+
+    /// From now on this is kept for that long.
+    pub fn keep(&self, plan: &HistoryPlan) {
+        self.backlog.keep(plan.clone());
+    }
+
+    fn gathered(&self) -> MutexGuard<'_, Gather> {
+        self.gather.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The number of the latest event when this was opened; 0 where there was none.
@@ -80,7 +106,14 @@ impl Recorder {
     /// Waits until all is written, a fresh attempt failed, or `limit` has passed, and says whether all is written.
     /// For shutdown; the one call here that waits for the disk.
     pub fn flush(&self, limit: Duration) -> bool {
+        self.finish();
         self.backlog.flush(limit)
+    }
+
+    /// Hands over the rows that are not complete: nothing follows.
+    fn finish(&self) {
+        let rows = self.gathered().finish();
+        self.backlog.last_rows(rows);
     }
 
     /// Why things are not written now, for the warning `not_persisted`; none while they are.
@@ -102,6 +135,7 @@ impl Recorder {
 /// Writes what waits; gives a disk that does not answer a second.
 impl Drop for Recorder {
     fn drop(&mut self) {
+        self.finish();
         self.backlog.close(FAREWELL);
     }
 }

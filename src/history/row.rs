@@ -22,11 +22,15 @@ pub(super) const EVENT_COLUMNS: &str =
 /// Inserts one end of a run.
 pub(super) const INSERT_RUN: &str = "INSERT INTO runs \
     (service, idx, label, run, started, ended, cause, certainty, code, signal, ran_ms, evidence, last_lines, \
-    changed_before, then_done) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+    changed_before, then_done, trend) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 
 /// The columns [`run`] reads, in its order.
 pub(super) const RUN_COLUMNS: &str = "service, idx, label, run, started, ended, cause, certainty, code, signal, ran_ms, \
-    evidence, last_lines, changed_before, then_done";
+    evidence, last_lines, changed_before, then_done, trend";
+
+/// The same of a file of version 1, which has no trends.
+pub(super) const RUN_COLUMNS_1: &str = "service, idx, label, run, started, ended, cause, certainty, code, signal, ran_ms, \
+    evidence, last_lines, changed_before, then_done, NULL";
 
 /// Runs [`INSERT_EVENT`] for `record`.
 pub(super) fn insert_event(statement: &mut rusqlite::Statement<'_>, record: &EventRecord) -> rusqlite::Result<()> {
@@ -67,6 +71,7 @@ pub(super) fn insert_run(statement: &mut rusqlite::Statement<'_>, record: &RunRe
         json(&record.last_lines),
         json(&record.changed_before),
         record.then,
+        record.trend.as_ref().and_then(|trend| serde_json::to_string(trend).ok()),
     ]);
     inserted.map(drop)
 }
@@ -127,6 +132,8 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Option<RunRecord>> {
         last_lines,
         changed_before,
         then: row.get(14)?,
+        // One that cannot be read is none: the end matters more.
+        trend: row.get::<_, Option<String>>(15)?.and_then(|trend| serde_json::from_str(&trend).ok()),
     }))
 }
 

@@ -4,7 +4,7 @@ use crate::model::names::{InstanceId, Run};
 use crate::model::service::{Cause, Certainty};
 use crate::model::signal::Signal;
 use crate::model::units::Timestamp;
-use crate::model::why::{Change, WhyEntry};
+use crate::model::why::{Change, Trend, WhyEntry};
 
 /// One end: what `why` tells about it later.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,8 @@ pub struct RunRecord {
     pub changed_before: Vec<Change>,
     /// What everup did about it.
     pub then: Option<String>,
+    /// How its use of resources went; the recorder adds it.
+    pub trend: Option<Trend>,
 }
 
 impl From<RunRecord> for WhyEntry {
@@ -54,6 +56,7 @@ impl From<RunRecord> for WhyEntry {
             last_lines: record.last_lines,
             changed_before: record.changed_before,
             then: record.then,
+            trend: record.trend,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::service::{Cause, Certainty};
 use crate::model::signal::Signal;
 use crate::model::units::Timestamp;
-use crate::model::why::Change;
+use crate::model::why::{Change, Trend};
 
 pub(super) const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -52,5 +52,6 @@ pub(super) fn run(index: u32, number: u64) -> RunRecord {
         last_lines: vec!["one".to_owned(), "two".to_owned()],
         changed_before: vec![Change { at: Timestamp(7), what: "env.DATABASE_URL".to_owned() }],
         then: Some("restarted after 250ms".to_owned()),
+        trend: Some(Trend { over_ms: 7, memory_bytes_per_minute: Some(0.5), max_fds: Some(64), ..Trend::default() }),
     }
 }

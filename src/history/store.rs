@@ -8,15 +8,20 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, params};
 
 use crate::history::run::RunRecord;
+use crate::history::usage::keep::{self, Tracks};
+use crate::history::usage::{Row, schema};
 use crate::history::{HistoryError, query, row};
 use crate::model::event::EventRecord;
 use crate::model::names::{InstanceId, Run};
+use crate::model::plan::HistoryPlan;
+use crate::model::units::Timestamp;
 
 /// The version of a file with every step taken.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// The shape of the file, one step a version; `user_version` counts the steps taken.
-const STEPS: [&str; VERSION as usize] = ["
+const STEPS: [&str; VERSION as usize] = [
+    "
     CREATE TABLE events (
         id INTEGER PRIMARY KEY, at INTEGER NOT NULL, seq INTEGER NOT NULL, event TEXT NOT NULL,
         service TEXT, instance TEXT, run INTEGER, cause TEXT, certainty TEXT, code INTEGER, signal TEXT,
@@ -31,7 +36,9 @@ const STEPS: [&str; VERSION as usize] = ["
     CREATE INDEX runs_service ON runs (service, id);
     CREATE TABLE last_runs (
         service TEXT NOT NULL, idx INTEGER NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (service, idx)) WITHOUT ROWID;
-"];
+",
+    schema::STEP,
+];
 
 /// How long another connection's lock is waited for.
 pub(super) const BUSY: Duration = Duration::from_millis(250);
@@ -40,12 +47,25 @@ const KEPT_ROWS: i64 = 100_000;
 const KEPT_MS: i64 = 90 * 24 * 3_600_000;
 /// So many inserted rows later the old ones are looked for again.
 const PRUNE_EVERY: usize = 1_000;
+/// `max_size` lets that many of the newest events and ends of runs be.
+const SPARED_ROWS: i64 = 1_000;
+/// So many are forgotten for it at a time.
+const FORGOTTEN_ROWS: i64 = 1_000;
+/// How often the oldest are forgotten for `max_size` after one write; the rest follows after the next.
+const ROUNDS: usize = 64;
+/// Room that is left free in the file for what comes, in bytes; more is given back.
+const SPARE: i64 = 1 << 20;
 
 /// What is written in one transaction, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) events: Vec<Arc<EventRecord>>,
     pub(super) runs: Vec<Arc<RunRecord>>,
+    pub(super) rows: Vec<Arc<[Row]>>,
+    /// When usage was read last.
+    pub(super) read_at: Timestamp,
+    /// What is kept for how long.
+    pub(super) plan: HistoryPlan,
 }
 
 /// Where numbering goes on.
@@ -66,6 +86,7 @@ pub(super) struct Store {
     identity: Option<(u64, u64)>,
     /// Rows since old ones were looked for.
     inserted: usize,
+    tracks: Tracks,
     /// The latest event number of a damaged file that this one replaces.
     salvaged_seq: u64,
 }
@@ -94,6 +115,7 @@ impl Store {
             path: path.to_owned(),
             identity: identity(path),
             inserted: PRUNE_EVERY,
+            tracks: Tracks::default(),
             salvaged_seq: 0,
         };
         // A file cut short shows here rather than at the first write.
@@ -127,19 +149,30 @@ impl Store {
         self.identity.is_some() && self.identity == identity(&self.path)
     }
 
-    /// Writes `batch` whole or not at all, then now and then forgets what is old.
+    /// Writes `batch` whole or not at all, then now and then forgets what is old or too much.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), HistoryError> {
-        self.insert(batch).map_err(|source| HistoryError::of(&self.path, source))?;
+        let minute_over = self.insert(batch).map_err(|source| HistoryError::of(&self.path, source))?;
         self.inserted += batch.events.len() + batch.runs.len();
-        if self.inserted >= PRUNE_EVERY
-            && let Some(newest) =
-                batch.events.last().map(|event| event.at.0).or(batch.runs.last().map(|run| run.ended.0))
-        {
+        let newest = batch.events.last().map(|event| event.at).or(batch.runs.last().map(|run| run.ended));
+        // The batch is safe already; a disk that fails only here shows at the next write.
+        if let Err(error) = self.forget(batch, newest, minute_over) {
+            tracing::debug!(%error, "cannot forget old history");
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, batch: &Batch, newest: Option<Timestamp>, minute_over: bool) -> rusqlite::Result<()> {
+        let mut looked = false;
+        if let Some(newest) = newest.filter(|_| self.inserted >= PRUNE_EVERY) {
             self.inserted = 0;
-            // The batch is safe already; a disk that fails only here shows at the next write.
-            if let Err(error) = self.prune(newest) {
-                tracing::debug!(%error, "cannot forget old history");
-            }
+            self.prune(newest.0)?;
+            looked = true;
+        }
+        if minute_over {
+            keep::forget_old(&mut self.connection, &mut self.tracks, &batch.plan, batch.read_at)?;
+        }
+        if looked || minute_over {
+            self.shrink(i64::try_from(batch.plan.max_size).unwrap_or(i64::MAX))?;
         }
         Ok(())
     }
@@ -153,7 +186,8 @@ impl Store {
         })
     }
 
-    fn insert(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+    /// Whether a minute is over by it.
+    fn insert(&mut self, batch: &Batch) -> rusqlite::Result<bool> {
         let transaction = self.connection.transaction()?;
         {
             let mut statement = transaction.prepare_cached(row::INSERT_EVENT)?;
@@ -166,18 +200,22 @@ impl Store {
             }
         }
         keep_last_runs(&transaction, &latest_runs(batch))?;
-        transaction.commit()
+        for rows in &batch.rows {
+            keep::insert(&transaction, &mut self.tracks, rows)?;
+        }
+        let minute_over = !batch.rows.is_empty() && keep::roll_up(&transaction, batch.read_at)?;
+        transaction.commit()?;
+        Ok(minute_over)
     }
 
     /// Forgets rows beyond the limits. The newest row always stays, so that numbering goes on from it.
     fn prune(&mut self, newest_ms: i64) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
-        let mut deleted = 0;
         for (table, at) in [("events", "at"), ("runs", "ended")] {
-            deleted += transaction
+            transaction
                 .execute(&format!("DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?1"), [KEPT_ROWS])?;
             // The oldest rows come first by id, so no index on the time is needed.
-            deleted += transaction.execute(
+            transaction.execute(
                 &format!(
                     "DELETE FROM {table} WHERE {at} < ?1 AND id < (SELECT max(id) FROM {table}) \
                      AND id IN (SELECT id FROM {table} ORDER BY id LIMIT 5000)"
@@ -185,11 +223,52 @@ impl Store {
                 [newest_ms.saturating_sub(KEPT_MS)],
             )?;
         }
-        transaction.commit()?;
-        if deleted > 0 {
-            self.connection.execute_batch("PRAGMA incremental_vacuum(1000)")?;
+        transaction.commit()
+    }
+
+    /// Forgets the oldest until the file fits into `max_size` bytes, usage before all else; gives free room back.
+    fn shrink(&mut self, max_size: i64) -> rusqlite::Result<()> {
+        for _ in 0..ROUNDS {
+            let (bytes, free) = self.size()?;
+            let excess = bytes - free - max_size;
+            if excess <= 0 {
+                break;
+            }
+            // A little more than must be, so that not every minute something has to go.
+            if keep::forget_oldest(&mut self.connection, excess + max_size / 100)? == 0 && self.forget_records()? == 0 {
+                break;
+            }
+        }
+        let (bytes, free) = self.size()?;
+        if free > SPARE || bytes > max_size {
+            let mut statement = self.connection.prepare("PRAGMA incremental_vacuum")?;
+            let mut freed = statement.query([])?;
+            // A row for every page that is given back.
+            while freed.next()?.is_some() {}
         }
         Ok(())
+    }
+
+    /// Forgets some of the oldest events and ends of runs; how many.
+    fn forget_records(&mut self) -> rusqlite::Result<usize> {
+        let mut forgotten = 0;
+        for table in ["events", "runs"] {
+            forgotten += self.connection.execute(
+                &format!(
+                    "DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?1 \
+                     AND id < (SELECT min(id) FROM {table}) + ?2"
+                ),
+                [SPARED_ROWS, FORGOTTEN_ROWS],
+            )?;
+        }
+        Ok(forgotten)
+    }
+
+    /// Its bytes, and how many of them are free.
+    fn size(&self) -> rusqlite::Result<(i64, i64)> {
+        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let page = number("page_size")?;
+        Ok((number("page_count")? * page, number("freelist_count")? * page))
     }
 }
 

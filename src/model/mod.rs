@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod event;
+pub mod history;
 pub mod log;
 pub mod names;
 pub mod overview;

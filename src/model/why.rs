@@ -46,6 +46,43 @@ pub struct WhyEntry {
     pub changed_before: Vec<Change>,
     /// What everup did about it, e.g. `restarted after 250ms`.
     pub then: Option<String>,
+    /// How its use of resources went; never the reason by itself. Null without a reading of the run.
+    #[serde(default)]
+    pub trend: Option<Trend>,
+}
+
+/// How a run's use of resources went, from the first of its readings to the last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Trend {
+    /// How far the first and the last reading lie apart; 0 where there is one only.
+    pub over_ms: u64,
+    /// Resident memory at the beginning: ten seconds after the first reading, for a program loads first; of a run of
+    /// less than a minute at the first reading.
+    pub memory_start_bytes: u64,
+    /// At the last reading.
+    pub memory_end_bytes: u64,
+    /// The most of all readings.
+    pub memory_peak_bytes: u64,
+    /// How fast it grew in the last ten minutes, fitted to all readings; null below half a minute.
+    pub memory_bytes_per_minute: Option<f64>,
+    /// The limit in force on it; null: none.
+    pub memory_limit_bytes: Option<u64>,
+    /// CPU in the first minute of the time that `memory_start_bytes` begins, in percent of one core.
+    pub cpu_start_percent: Option<f64>,
+    /// CPU in the last minute.
+    pub cpu_end_percent: Option<f64>,
+    /// Its mean over the last ten minutes.
+    pub cpu_mean_percent: Option<f64>,
+    /// The most of ten seconds of the last ten minutes.
+    pub cpu_max_percent: Option<f64>,
+    /// Open descriptors when `memory_start_bytes` was read.
+    pub open_fds_start: u32,
+    /// At the last reading.
+    pub open_fds_end: u32,
+    /// How many the main process may have; null: unlimited or not known.
+    pub max_fds: Option<u64>,
+    /// Processes at the last reading: `max_fds` holds for each of them alone.
+    pub processes: u32,
 }
 
 /// Something that changed before an end.

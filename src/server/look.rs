@@ -136,6 +136,7 @@ fn held_up(target: &Target, status: &Status, now: Timestamp) -> Option<WhyEntry>
         last_lines: vec![],
         changed_before: vec![],
         then: Some(then.to_owned()),
+        trend: None,
     })
 }
 

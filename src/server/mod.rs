@@ -6,6 +6,7 @@
 mod access;
 mod actions;
 mod arguments;
+mod discovery;
 mod dispatch;
 mod door;
 mod events;
@@ -13,6 +14,7 @@ mod gzip;
 mod listener;
 mod logs;
 mod look;
+mod metrics;
 mod openapi;
 mod overview;
 mod page;

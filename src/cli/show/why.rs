@@ -96,6 +96,7 @@ mod tests {
             last_lines: vec!["Traceback (most recent call last):".to_owned(), "TypeError: \x1b[2Jno".to_owned()],
             changed_before: vec![Change { at: Timestamp(NOW.0 - 252_000), what: "env.DATABASE_URL".to_owned() }],
             then: Some("restarted after 250ms".to_owned()),
+            trend: None,
         }
     }
 
