@@ -56,8 +56,7 @@ fn compose(status: Status, figures: &Figures, now: Now, since: Timestamp) -> Ove
 /// A status without any figures, for tests.
 #[cfg(test)]
 pub(crate) fn of_status(status: Status, at: Timestamp) -> Overview {
-    let now = Now { wall: at, ..Now::default() };
-    compose(status, &Figures::default(), now, Timestamp(0))
+    compose(status, &Figures::default(), Now { moment: Moment(10_000), wall: at }, Timestamp(0))
 }
 
 fn of_service(service: ServiceStatus, figures: &Figures, now: Moment, since: Timestamp) -> ServiceOverview {

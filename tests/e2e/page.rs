@@ -67,17 +67,20 @@ impl Check {
 
     /// Does what the script asks for until it ends, which must be well.
     fn finish(mut self, mut project: Project) -> Project {
-        let mut done = 0;
-        let mut ended = None;
-        wait_for("the browser to be through", || {
-            ended = self.child.try_wait().expect("a child of ours");
-            let wishes = project.read("wishes");
-            for wish in wishes.split_inclusive('\n').filter(|line| line.ends_with('\n')).skip(done) {
+        let (mut done, mut ended) = (0, None);
+        while ended.is_none() {
+            let mut wish = None;
+            wait_for("the browser to be through or to ask for something", || {
+                ended = self.child.try_wait().expect("a child of ours");
+                let wishes = project.read("wishes");
+                wish = wishes.split_inclusive('\n').filter(|line| line.ends_with('\n')).nth(done).map(str::to_owned);
+                ended.is_some() || wish.is_some()
+            });
+            if let Some(wish) = wish.filter(|_| ended.is_none()) {
                 done += 1;
                 fulfil(&mut project, wish.trim());
             }
-            ended.is_some()
-        });
+        }
         let told = fs::read_to_string(&self.log).unwrap_or_default();
         assert!(ended.is_some_and(|status| status.success()), "{told}\n{}", project.read("everup.stderr"));
         project

@@ -91,6 +91,7 @@ words! {
     reloading: "reloading", "새로 적용 중";
     stopping: "stopping", "정지하는 중";
     backoff: "backoff", "재시도 대기";
+    ended: "end", "종료";
     exited: "exited", "종료됨";
     failed: "failed", "실패";
     completed: "completed", "완료";
