@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, dev, doctor, down, events, init, logs, man, probe, reload, restart, run, scale, schema,
-    signal, start, status, stop, up, version, why,
+    check, completion, config, dev, doctor, down, events, history, init, logs, man, probe, reload, restart, run, scale,
+    schema, signal, start, status, stop, up, version, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -29,6 +29,7 @@ Usage: everup [OPTIONS] VERB [ARGS]
   why SVC                  each restart: cause, evidence, last lines
   logs [SVC…] [-f]         what the services wrote
   events [SVC] [-f]        the timeline
+  history SVC [--csv]      what it used over time
   probe SVC                ask its health once, now
   check, config            validate the file; show it resolved
   init, schema             propose a file; its JSON schema
@@ -174,6 +175,8 @@ pub(crate) enum Verb {
     Logs(logs::Logs),
     /// Show what happened
     Events(events::Events),
+    /// Show what a service used over time: CPU, memory, files, probes
+    History(history::History),
     /// Run a service's probes once, now
     Probe(probe::Probe),
     /// Validate the file
@@ -200,7 +203,7 @@ pub(crate) enum Verb {
 }
 
 /// Verbs of versions to come: asked for by name, they say so.
-pub(crate) const LATER: [&str; 5] = ["top", "history", "plot", "upgrade", "import"];
+pub(crate) const LATER: [&str; 4] = ["top", "plot", "upgrade", "import"];
 
 /// How long to wait until what is promised holds.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -311,6 +314,8 @@ mod tests {
             "logs web --previous",
             "events web -f --since 1h",
             "events --since seq:812",
+            "history web",
+            "history web/2 --since 24h --until 1h --step 5m --metric cpu,memory_bytes --csv",
             "probe web",
             "check other.yaml",
             "config web",
@@ -340,6 +345,8 @@ mod tests {
             ("start web --wait 30s --no-wait", ErrorKind::ArgumentConflict),
             ("start web --wait=soon", ErrorKind::ValueValidation),
             ("logs --since seq:3", ErrorKind::ValueValidation),
+            ("history web --metric cpu,memroy", ErrorKind::ValueValidation),
+            ("history web --step often", ErrorKind::ValueValidation),
             ("logs --grep (", ErrorKind::ValueValidation),
             ("scale web", ErrorKind::ValueValidation),
             ("scale web=lots", ErrorKind::ValueValidation),

@@ -129,6 +129,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Why(args) => verbs::why::run(&args, context),
         Verb::Logs(args) => verbs::logs::run(&args, context),
         Verb::Events(args) => verbs::events::run(&args, context),
+        Verb::History(args) => verbs::history::run(&args, context),
         Verb::Probe(args) => verbs::probe::run(&args, context),
         Verb::Check(args) => verbs::check::run(&args, context),
         Verb::Config(args) => verbs::config::run(&args, context),

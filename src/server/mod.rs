@@ -9,6 +9,7 @@ mod arguments;
 mod dispatch;
 mod door;
 mod events;
+mod history;
 mod listener;
 mod logs;
 mod look;
