@@ -133,6 +133,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Events(args) => verbs::events::run(&args, context),
         Verb::Top(args) => verbs::top::run(&args, context),
         Verb::Plot(args) => verbs::plot::run(&args, context),
+        Verb::History(args) => verbs::history::run(&args, context),
         Verb::Probe(args) => verbs::probe::run(&args, context),
         Verb::Check(args) => verbs::check::run(&args, context),
         Verb::Config(args) => verbs::config::run(&args, context),
