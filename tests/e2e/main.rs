@@ -29,4 +29,5 @@ mod secrets;
 mod terminal;
 mod tornado;
 mod trees;
+mod usage;
 mod why;
