@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, dev, doctor, down, events, history, init, logs, man, probe, reload, restart, run, scale,
-    schema, signal, start, status, stop, up, version, why,
+    check, completion, config, dev, doctor, down, events, history, init, logs, man, plot, probe, reload, restart, run,
+    scale, schema, signal, start, status, stop, top, up, version, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -28,8 +28,8 @@ Usage: everup [OPTIONS] VERB [ARGS]
   status [SVC] [-w]        who runs, and how (also: ps, ls)
   why SVC                  each restart: cause, evidence, last lines
   logs [SVC…] [-f]         what the services wrote
-  events [SVC] [-f]        the timeline
-  history SVC [--csv]      what it used over time
+  top, events [SVC] [-f]   a live screen; the timeline
+  history, plot SVC        what it used: a table, CSV; a picture
   probe SVC                ask its health once, now
   check, config            validate the file; show it resolved
   init, schema             propose a file; its JSON schema
@@ -177,6 +177,10 @@ pub(crate) enum Verb {
     Events(events::Events),
     /// Show what a service used over time: CPU, memory, files, probes
     History(history::History),
+    /// Watch all of it live: usage, probes, events and logs, with keys to act
+    Top(top::Top),
+    /// Draw what a service used: CPU, memory, probes, with starts and ends marked
+    Plot(plot::Plot),
     /// Run a service's probes once, now
     Probe(probe::Probe),
     /// Validate the file
@@ -203,7 +207,7 @@ pub(crate) enum Verb {
 }
 
 /// Verbs of versions to come: asked for by name, they say so.
-pub(crate) const LATER: [&str; 4] = ["top", "plot", "upgrade", "import"];
+pub(crate) const LATER: [&str; 2] = ["upgrade", "import"];
 
 /// How long to wait until what is promised holds.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -316,6 +320,9 @@ mod tests {
             "events --since seq:812",
             "history web",
             "history web/2 --since 24h --until 1h --step 5m --metric cpu,memory_bytes --csv",
+            "top",
+            "plot web --since 1h -o usage.png",
+            "plot web/2 --until 2026-11-20T10:00:00Z --metric cpu,memory -o -",
             "probe web",
             "check other.yaml",
             "config web",
@@ -347,6 +354,8 @@ mod tests {
             ("logs --since seq:3", ErrorKind::ValueValidation),
             ("history web --metric cpu,memroy", ErrorKind::ValueValidation),
             ("history web --step often", ErrorKind::ValueValidation),
+            ("plot web --metric disk", ErrorKind::InvalidValue),
+            ("plot web --since seq:3", ErrorKind::ValueValidation),
             ("logs --grep (", ErrorKind::ValueValidation),
             ("scale web", ErrorKind::ValueValidation),
             ("scale web=lots", ErrorKind::ValueValidation),

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::marker::PhantomData;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,12 +11,10 @@ use serde::de::DeserializeOwned;
 
 use crate::client::http::{Answer, Fault, encode};
 use crate::client::{ClientError, Refusal, parse};
-use crate::model::history::Metric;
 use crate::model::log::{Lost, Stream};
-use crate::model::units::format_duration;
 
-/// A line, in bytes: a child's longest line with every byte escaped fits.
-const LINE_SIZE: u64 = 1 << 20;
+/// A line, in bytes: a child's longest line with every byte escaped fits, and a project of thousands of instances.
+const LINE_SIZE: u64 = 64 << 20;
 
 /// Which lines are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,31 +77,6 @@ impl EventArgs {
     }
 }
 
-/// Which usage is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HistoryArgs {
-    /// A duration back or an RFC 3339 time; none: an hour before `until`.
-    pub since: Option<String>,
-    /// As `since`; none: now.
-    pub until: Option<String>,
-    /// How long each row lasts; none: what fits.
-    pub step: Option<Duration>,
-    /// Only these; empty: all.
-    pub metrics: Vec<Metric>,
-}
-
-impl HistoryArgs {
-    pub(crate) fn path(&self, name: &str) -> String {
-        let words: Vec<&str> = self.metrics.iter().map(|metric| metric.word()).collect();
-        let mut path = Path::new(&format!("/v1/services/{}/history", encode(name)));
-        path.add("since", self.since.clone());
-        path.add("until", self.until.clone());
-        path.add("step", self.step.map(format_duration));
-        path.add("metric", (!words.is_empty()).then(|| words.join(",")));
-        path.0
-    }
-}
-
 /// A path that grows arguments.
 struct Path(String);
 
@@ -144,6 +119,23 @@ impl<T> Lines<T> {
         Ok(Self { socket, body: BufReader::new(answer), over: false, of: PhantomData })
     }
 
+    /// Ends it with [`ClientError::Silent`] when nothing comes for so long.
+    pub(crate) fn silent_at_most(self, limit: Duration) -> Result<Self, ClientError> {
+        match self.body.get_ref().patience(Some(limit)) {
+            Ok(()) => Ok(self),
+            Err(fault) => Err(fault.at(&self.socket)),
+        }
+    }
+
+    /// What ends it from another thread.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`] without a descriptor left for it.
+    pub fn hang_up(&self) -> Result<HangUp, ClientError> {
+        let connection = self.body.get_ref().connection().try_clone();
+        connection.map(HangUp).map_err(|error| Fault::Io(error).at(&self.socket))
+    }
+
     /// The next line as it came, without its end; waits for it.
     pub fn next_text(&mut self) -> Option<Result<String, ClientError>> {
         if self.over {
@@ -164,6 +156,18 @@ impl<T> Lines<T> {
         };
         self.over = true;
         Some(Err(fault.at(&self.socket)))
+    }
+}
+
+/// Ends a stream that another thread reads.
+#[derive(Debug)]
+pub struct HangUp(UnixStream);
+
+impl HangUp {
+    /// Ends it: its reader gets no more, or an error.
+    pub fn now(&self) {
+        // One that has ended already is what is wanted.
+        let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 

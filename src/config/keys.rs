@@ -1,8 +1,10 @@
 //! Every key of the file with its shape, default and meaning: the one table behind decoder, messages and schema.
 
-use crate::config::shape::Shape;
+use std::time::Duration;
+
+use crate::config::shape::{LEAST_SPAN, Shape};
 use crate::config::words::words_of;
-use crate::model::plan::{Kind, LimitThen, Policy, RuleThen, Until};
+use crate::model::plan::{AccessFormat, Kind, LimitThen, NotifyOn, Policy, RuleThen, Until};
 use crate::model::service::Cause;
 use crate::model::watch::WatchWhen;
 
@@ -49,20 +51,43 @@ const fn later(name: &'static str) -> Key {
 }
 
 /// Every section, the outermost first.
-pub(super) fn sections() -> [&'static Section; 17] {
+pub(super) fn sections() -> [&'static Section; 22] {
     [
-        &ROOT, &SERVICE, &CONTROL, &WEB, &NEED, &LIMITS, &RESTART, &LIMIT, &RULE, &PROBE, &KINDS, &HTTP, &STOP, &HOOKS,
-        &WATCH, &RELOAD, &LOGS,
+        &ROOT,
+        &SERVICE,
+        &NOTIFY,
+        &CONTROL,
+        &WEB,
+        &NEED,
+        &LIMITS,
+        &RESTART,
+        &LIMIT,
+        &RULE,
+        &PROBE,
+        &KINDS,
+        &HTTP,
+        &STOP,
+        &HOOKS,
+        &WATCH,
+        &RELOAD,
+        &LOGS,
+        &MEMORY_RESTART,
+        &METRICS,
+        &ACCESS,
+        &HISTORY,
     ]
 }
 
-const DURATION: Shape = Shape::Duration { zero: true };
-const SPAN: Shape = Shape::Duration { zero: false };
+const DURATION: Shape = Shape::Duration { least: Duration::ZERO };
+const SPAN: Shape = Shape::Duration { least: LEAST_SPAN };
+const SIZE: Shape = Shape::Size { least: 1 };
 const TEXTS: Shape = Shape::List(&Shape::Text);
 const CODE: Shape = Shape::Range { min: 0, max: 255 };
 const GLOBS: Shape = Shape::Any(&[Shape::Glob, Shape::List(&Shape::Glob)]);
 const PATHS: Shape = Shape::Any(&[Shape::Path, Shape::List(&Shape::Path)]);
 const STATUS: Shape = Shape::Range { min: 100, max: 999 };
+const ON: Shape = Shape::Words(words_of::<NotifyOn>);
+const ACCESS_LINES: Shape = Shape::Any(&[Shape::Words(words_of::<AccessFormat>), Shape::Section(&ACCESS)]);
 
 /// The file.
 pub(super) static ROOT: Section = Section {
@@ -85,7 +110,12 @@ pub(super) static ROOT: Section = Section {
             "dev",
             "Whether `watch` of services acts under `up` too, there with a quiet window of at least 2s, or only in `dev`.",
         ),
-        later("notify"),
+        key(
+            "notify",
+            Shape::List(&Shape::Section(&NOTIFY)),
+            "[]",
+            "Whom to tell when a service fails, crash-loops, recovers or runs out of memory.",
+        ),
         key(
             "defaults",
             Shape::Section(&SERVICE),
@@ -99,8 +129,30 @@ pub(super) static ROOT: Section = Section {
             "",
             "Status page, JSON API and /metrics over TCP; off unless `listen` is set.",
         ),
-        later("history"),
+        key("history", Shape::Section(&HISTORY), "", "How often usage is read, and how much of it is kept."),
         key("services", Shape::Map(&Shape::Section(&SERVICE)), "", "What to keep up, by name."),
+    ],
+};
+
+/// One entry of `notify:`.
+pub(super) static NOTIFY: Section = Section {
+    name: "notify",
+    title: "under an entry of `notify`",
+    doc: "Whom to tell of what: exactly one of exec and webhook.",
+    keys: &[
+        key("on", Shape::Any(&[ON, Shape::List(&ON)]), "[failed, crash_looping, recovered, oom]", "Of what."),
+        key(
+            "exec",
+            Shape::Command,
+            "",
+            "A command, run beside the file; what `why --json` says comes on its stdin, EVERUP_EVENT, EVERUP_SERVICE and EVERUP_MESSAGE are set.",
+        ),
+        key(
+            "webhook",
+            Shape::Url,
+            "",
+            "An http:// or https:// URL to which the same is POSTed. Only its host is ever shown.",
+        ),
     ],
 };
 
@@ -134,6 +186,33 @@ pub(super) static WEB: Section = Section {
             Shape::Path,
             "",
             "The file with the bearer token that changes need; required beyond loopback.",
+        ),
+    ],
+};
+
+/// `history:`.
+pub(super) static HISTORY: Section = Section {
+    name: "history",
+    title: "under `history`",
+    doc: "How often usage is read, and how much of it is kept.",
+    keys: &[
+        key(
+            "interval",
+            Shape::Duration { least: Duration::from_secs(1) },
+            "5s",
+            "How often usage is read; every second while somebody looks.",
+        ),
+        key(
+            "keep",
+            Shape::Duration { least: Duration::from_hours(1) },
+            "400d",
+            "How long usage is kept: rows of 10s at most 48h, of 1m at most 30d, of 1h all the time.",
+        ),
+        key(
+            "max_size",
+            Shape::Size { least: 1 << 20 },
+            "400MiB",
+            "The size of history.db above which the oldest usage is forgotten.",
         ),
     ],
 };
@@ -226,9 +305,24 @@ pub(super) static SERVICE: Section = Section {
             "",
             "Where its output goes: none, inherit, a path for both streams, or in full.",
         ),
-        later("memory_restart"),
-        later("metrics"),
-        later("log_metrics"),
+        key(
+            "memory_restart",
+            Shape::Any(&[SIZE, Shape::Section(&MEMORY_RESTART)]),
+            "",
+            "Above which resident memory of its processes together it is restarted gracefully: a size, or in full.",
+        ),
+        key(
+            "metrics",
+            Shape::Section(&METRICS),
+            "",
+            "Where it serves Prometheus metrics itself, to be listed under /sd.",
+        ),
+        key(
+            "log_metrics",
+            Shape::Any(&[ACCESS_LINES, Shape::List(&ACCESS_LINES)]),
+            "[]",
+            "What its access lines look like, so that its requests are counted: tornado, uvicorn, gunicorn, nginx, or a pattern.",
+        ),
     ],
 };
 
@@ -247,13 +341,23 @@ pub(super) static NEED: Section = Section {
 pub(super) static LIMITS: Section = Section {
     name: "limits",
     title: "under `limits`",
-    doc: "Resource limits as setrlimit(2) takes them; what is not given is inherited.",
+    doc: "Resource limits: of each process as setrlimit(2) takes them, of all together by their control group. What is not given is inherited.",
     keys: &[
         key("open_files", Shape::Limit, "", "Open files."),
         key("core", Shape::Limit, "", "The size of a core file."),
         key("processes", Shape::Limit, "", "Processes of its user."),
-        later("memory"),
-        later("cpu"),
+        key(
+            "memory",
+            SIZE,
+            "",
+            "Memory of all its processes together; beyond it the kernel kills. `everup doctor` says whether this machine can.",
+        ),
+        key(
+            "cpu",
+            Shape::Decimal { min: 0.01, max: 10_000.0 },
+            "",
+            "CPU of all its processes together, in cores: 0.5 is half of one.",
+        ),
     ],
 };
 
@@ -451,10 +555,50 @@ pub(super) static LOGS: Section = Section {
     title: "under `logs`",
     doc: "Where its output goes.",
     keys: &[
-        key("max_size", Shape::Size, "10MiB", "A file's size at which it is rotated."),
+        key("max_size", SIZE, "10MiB", "A file's size at which it is rotated."),
         key("keep", Shape::Whole { min: 0, max: 10_000 }, "5", "Older files kept beside the current one."),
         key("file", Shape::Path, "", "One file for both streams, in exact order."),
         key("terminal", Shape::Flag, "true", "Whether `up` in the foreground shows its lines."),
         key("merge", Shape::Flag, "false", "One file for both streams, in exact order, in the state folder."),
     ],
+};
+
+/// The long form of `memory_restart`.
+pub(super) static MEMORY_RESTART: Section = Section {
+    name: "memory_restart",
+    title: "under `memory_restart`",
+    doc: "Above which memory it is restarted.",
+    keys: &[
+        key("above", SIZE, "", "Resident memory of all its processes together."),
+        key("for", DURATION, "30s", "How long it must stay above."),
+    ],
+};
+
+/// `metrics:`.
+pub(super) static METRICS: Section = Section {
+    name: "metrics",
+    title: "under `metrics`",
+    doc: "Where it serves metrics itself, for Prometheus.",
+    keys: &[
+        key(
+            "port",
+            Shape::Whole { min: 1, max: 65535 },
+            "",
+            "The port of instance 1, the next one of instance 2, and so on; by default the service's `port`.",
+        ),
+        key("path", Shape::Text, "/metrics", "The path."),
+    ],
+};
+
+/// The long form of one entry of `log_metrics`.
+pub(super) static ACCESS: Section = Section {
+    name: "access_lines",
+    title: "under an entry of `log_metrics`",
+    doc: "What an access line looks like.",
+    keys: &[key(
+        "pattern",
+        Shape::Regex,
+        "",
+        "A regular expression with the groups `method` and `code` and, where the line tells the time taken, `ms` or `s`, such as (?<method>[A-Z]+) \\S+ (?<code>\\d{3}) (?<ms>[\\d.]+)ms.",
+    )],
 };

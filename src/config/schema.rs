@@ -51,15 +51,15 @@ fn of_shape(shape: &Shape) -> Vec<Value> {
         Shape::Only(flag) => vec![json!({"const": flag})],
         Shape::Whole { min, max } => vec![json!({"type": "integer", "minimum": min, "maximum": max}), variable()],
         Shape::Decimal { min, max } => vec![json!({"type": "number", "minimum": min, "maximum": max}), variable()],
-        Shape::Duration { zero } => {
+        Shape::Duration { least } => {
             let mut forms =
                 vec![json!({"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"}), variable()];
-            if *zero {
+            if least.is_zero() {
                 forms.push(json!({"enum": [0, "0"]}));
             }
             forms
         }
-        Shape::Size => vec![size(), json!({"type": "integer", "minimum": 1}), variable()],
+        Shape::Size { least } => vec![size(), json!({"type": "integer", "minimum": least}), variable()],
         Shape::Limit => {
             vec![size(), json!({"type": "integer", "minimum": 0}), json!({"const": "unlimited"}), variable()]
         }

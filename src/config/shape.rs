@@ -7,7 +7,10 @@ use crate::config::keys::Section;
 use crate::config::words::Word;
 use crate::model::names::ServiceName;
 use crate::model::signal::Signal;
-use crate::model::units::{parse_duration, parse_size};
+use crate::model::units::{format_duration, format_size, parse_duration, parse_size};
+
+/// The shortest duration that is not zero, as durations are read.
+pub(super) const LEAST_SPAN: Duration = Duration::from_micros(1);
 
 /// The shape of a key's value. Nothing (`null`) always stands for the default.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +37,14 @@ pub(super) enum Shape {
     },
     /// A duration such as `10s`.
     Duration {
-        /// Whether it may be zero.
-        zero: bool,
+        /// The least.
+        least: Duration,
     },
-    /// A size such as `10MiB`, above zero.
-    Size,
+    /// A size such as `10MiB`.
+    Size {
+        /// The least, in bytes.
+        least: u64,
+    },
     /// A limit of setrlimit(2): a number or size, or `unlimited`.
     Limit,
     /// Permission bits in octal, in quotes.
@@ -93,9 +99,13 @@ impl Shape {
             Self::Flag => "true or false".to_owned(),
             Self::Whole { min, max } => format!("a whole number from {min} to {max}"),
             Self::Decimal { min, max } => format!("a number from {min} to {max}"),
-            Self::Duration { zero: true } => "a duration such as 250ms or 1h30m".to_owned(),
-            Self::Duration { zero: false } => "a duration above zero, such as 250ms or 1h30m".to_owned(),
-            Self::Size => "a size such as 10MiB".to_owned(),
+            Self::Duration { least } if least.is_zero() => "a duration such as 250ms or 1h30m".to_owned(),
+            Self::Duration { least } if *least == LEAST_SPAN => {
+                "a duration above zero, such as 250ms or 1h30m".to_owned()
+            }
+            Self::Duration { least } => format!("a duration of at least {}", format_duration(*least)),
+            Self::Size { least: 0..=1 } => "a size such as 10MiB".to_owned(),
+            Self::Size { least } => format!("a size of at least {}", format_size(*least)),
             Self::Limit => "a number, a size or `unlimited`".to_owned(),
             Self::Mode => "permission bits in quotes, such as \"0600\"".to_owned(),
             Self::Signal => "a signal such as TERM or INT".to_owned(),
@@ -253,10 +263,10 @@ impl FromScalar for Duration {
             let help = if number { format!("write `{}s` for seconds", scalar.text.trim()) } else { String::new() };
             Misfit { message, help }
         })?;
-        if duration.is_zero() && matches!(shape, Shape::Duration { zero: false }) {
-            return Err(unexpected(scalar, shape));
+        match shape {
+            Shape::Duration { least } if duration < *least => Err(unexpected(scalar, shape)),
+            _ => Ok(duration),
         }
-        Ok(duration)
     }
 
     fn fallback() -> Self {
@@ -270,8 +280,9 @@ pub(super) struct Bytes(pub(super) u64);
 
 impl FromScalar for Bytes {
     fn read(scalar: &Scalar, shape: &Shape) -> Result<Self, Misfit> {
+        let least = if let Shape::Size { least } = shape { *least } else { 0 };
         match parse_size(&scalar.text) {
-            Ok(0) => Err(unexpected(scalar, shape)),
+            Ok(bytes) if bytes < least => Err(unexpected(scalar, shape)),
             Ok(bytes) => Ok(Self(bytes)),
             Err(message) => Err(Misfit::new(message)),
         }
@@ -379,7 +390,7 @@ impl FromScalar for Pattern {
 impl<W: Word> FromScalar for W {
     fn read(scalar: &Scalar, shape: &Shape) -> Result<Self, Misfit> {
         if let Some((_, value)) = W::WORDS.iter().find(|(word, _)| *word == scalar.text) {
-            return Ok(*value);
+            return Ok(value.clone());
         }
         let words = || W::WORDS.iter().map(|(word, _)| *word);
         let help = match crate::config::suggest::nearest(&scalar.text, words()) {
@@ -390,7 +401,7 @@ impl<W: Word> FromScalar for W {
     }
 
     fn fallback() -> Self {
-        W::WORDS[0].1
+        W::WORDS[0].1.clone()
     }
 }
 

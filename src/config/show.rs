@@ -8,7 +8,8 @@ use crate::config::words::word;
 use crate::config::write::{Out, write};
 use crate::model::names::ServiceName;
 use crate::model::plan::{
-    CodeRange, HealthPlan, LogsPlan, LogsTo, Need, Plan, ReloadPlan, RestartPlan, Rule, ServicePlan, StopPlan,
+    AccessFormat, CodeRange, HealthPlan, LogsPlan, LogsTo, Need, NotifyPlan, NotifyTo, Plan, ReloadPlan, RestartPlan,
+    Rule, ServicePlan, StopPlan,
 };
 use crate::model::probe::{HttpProbe, ProbeAddress, ProbeKind, ProbePlan};
 use crate::model::template::{Part, Template};
@@ -29,7 +30,7 @@ fn project(plan: &Plan) -> Out {
         ("name", Out::Text(plan.project.clone())),
         ("state_dir", path(&plan.state_dir)),
         ("exit_with", Out::text_or_null(plan.exit_with.as_ref())),
-        ("watch", Out::bare(word(plan.watch))),
+        ("watch", Out::bare(word(&plan.watch))),
         (
             "control",
             map([
@@ -46,8 +47,25 @@ fn project(plan: &Plan) -> Out {
                 ("token_file", plan.web.token_file.as_deref().map_or_else(null, path)),
             ]),
         ),
+        (
+            "history",
+            map([
+                ("interval", duration(plan.history.interval)),
+                ("keep", duration(plan.history.keep)),
+                ("max_size", size(plan.history.max_size)),
+            ]),
+        ),
+        ("notify", Out::Maps(plan.notify.iter().map(of_notify).collect())),
         ("services", Out::Map(plan.services.iter().map(|service| named(service)).collect())),
     ])
+}
+
+fn of_notify(notify: &NotifyPlan) -> Out {
+    let (how, whom) = match &notify.to {
+        NotifyTo::Exec(argv) => ("exec", command(argv)),
+        NotifyTo::Webhook(url) => ("webhook", template(url)),
+    };
+    map([("on", Out::List(notify.on.iter().map(|on| Out::bare(word(on))).collect())), (how, whom)])
 }
 
 fn named(service: &ServicePlan) -> (String, Out) {
@@ -72,7 +90,7 @@ fn of_service(service: &ServicePlan) -> Out {
         ("port", service.port.map_or_else(null, Out::bare)),
         ("enabled", Out::bare(service.enabled)),
         ("needs", Out::Map(needs)),
-        ("type", Out::bare(word(service.kind))),
+        ("type", Out::bare(word(&service.kind))),
         ("user", Out::text_or_null(service.user.as_deref().map(literal))),
         ("group", Out::text_or_null(service.group.as_deref().map(literal))),
         ("umask", service.umask.map_or_else(null, mode)),
@@ -83,6 +101,8 @@ fn of_service(service: &ServicePlan) -> Out {
                 ("open_files", limit(service.limits.open_files)),
                 ("core", limit(service.limits.core)),
                 ("processes", limit(service.limits.processes)),
+                ("memory", service.limits.memory.map_or_else(null, size)),
+                ("cpu", service.limits.cpu_millis.map_or_else(null, |millis| Out::bare(millis as f64 / 1_000.0))),
             ]),
         ),
         ("restart", of_restart(&service.restart)),
@@ -101,17 +121,37 @@ fn of_service(service: &ServicePlan) -> Out {
         ("reload", of_reload(service.reload)),
         ("listen", Out::Map(listen)),
         ("logs", of_logs(&service.logs)),
+        ("memory_restart", of_memory_restart(service)),
+        ("metrics", of_metrics(service)),
+        ("log_metrics", Out::List(service.log_metrics.iter().map(of_access_lines).collect())),
     ])
 }
 
+fn of_memory_restart(service: &ServicePlan) -> Out {
+    let Some(restart) = service.memory_restart else { return null() };
+    map([("above", size(restart.above)), ("for", duration(restart.hold))])
+}
+
+fn of_metrics(service: &ServicePlan) -> Out {
+    let Some(metrics) = &service.metrics else { return null() };
+    map([("port", Out::bare(metrics.port)), ("path", Out::Text(literal(&metrics.path)))])
+}
+
+fn of_access_lines(format: &AccessFormat) -> Out {
+    match format {
+        AccessFormat::Pattern(pattern) => map([("pattern", Out::Text(literal(pattern)))]),
+        named => Out::bare(word(named)),
+    }
+}
+
 fn of_need(need: Need) -> Out {
-    map([("until", Out::bare(word(need.until))), ("required", Out::bare(need.required))])
+    map([("until", Out::bare(word(&need.until))), ("required", Out::bare(need.required))])
 }
 
 fn of_restart(restart: &RestartPlan) -> Out {
     let limit = &restart.limit;
     map([
-        ("policy", Out::bare(word(restart.policy))),
+        ("policy", Out::bare(word(&restart.policy))),
         ("delay", duration(restart.delay)),
         ("factor", Out::bare(restart.factor)),
         ("max_delay", duration(restart.max_delay)),
@@ -122,7 +162,7 @@ fn of_restart(restart: &RestartPlan) -> Out {
             map([
                 ("count", Out::bare(limit.count)),
                 ("within", duration(limit.within)),
-                ("then", Out::bare(word(limit.then))),
+                ("then", Out::bare(word(&limit.then))),
             ]),
         ),
         ("slow_delay", duration(restart.slow_delay)),
@@ -136,7 +176,7 @@ fn of_rule(rule: &Rule) -> Out {
         ("codes", codes(&rule.codes)),
         ("signals", Out::List(rule.signals.iter().map(Out::bare).collect())),
         ("causes", Out::List(rule.causes.iter().map(Out::bare).collect())),
-        ("then", Out::bare(word(rule.then))),
+        ("then", Out::bare(word(&rule.then))),
     ])
 }
 
@@ -255,7 +295,7 @@ fn of_logs(logs: &LogsPlan) -> Out {
         LogsTo::Merged(file) => (file.as_deref().map_or_else(null, path), true),
     };
     map([
-        ("max_size", Out::bare(format_size(logs.max_size))),
+        ("max_size", size(logs.max_size)),
         ("keep", Out::bare(logs.keep)),
         ("file", file),
         ("terminal", Out::bare(logs.terminal)),
@@ -273,6 +313,10 @@ fn null() -> Out {
 
 fn duration(duration: Duration) -> Out {
     Out::bare(format_duration(duration))
+}
+
+fn size(bytes: u64) -> Out {
+    Out::bare(format_size(bytes))
 }
 
 fn mode(mode: u32) -> Out {

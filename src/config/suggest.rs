@@ -5,7 +5,9 @@ use crate::config::shape::Shape;
 
 /// Words of other tools, and where the same thing is said here.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("access_log", "log_metrics"),
     ("after", "needs"),
+    ("alerts", "notify"),
     ("apps", "services"),
     ("args", "command"),
     ("autoreload", "watch"),
@@ -14,6 +16,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("bind", "listen"),
     ("chdir", "cwd"),
     ("cmd", "command"),
+    ("cpus", "cpu"),
     ("delay", "debounce"),
     ("depends_on", "needs"),
     ("directory", "cwd"),
@@ -30,10 +33,17 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("killasgroup", "stop"),
     ("kill_signal", "stop.signal"),
     ("kill_timeout", "stop.timeout"),
+    ("hook", "webhook"),
     ("log", "logs"),
     ("logging", "logs"),
     ("max_memory_restart", "memory_restart"),
+    ("max_rss", "memory_restart"),
     ("max_restarts", "restart.limit.count"),
+    ("mem", "memory"),
+    ("mem_limit", "limits.memory"),
+    ("memory_limit", "limits.memory"),
+    ("memory_max", "limits.memory"),
+    ("notifications", "notify"),
     ("numprocs", "instances"),
     ("out_file", "logs.file"),
     ("patterns", "include"),
@@ -41,6 +51,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("processes", "instances"),
     ("program", "command"),
     ("programs", "services"),
+    ("prometheus", "metrics"),
     ("replicas", "instances"),
     ("requires", "needs"),
     ("restart_policy", "restart"),
@@ -53,7 +64,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("stop_signal", "stop.signal"),
     ("stopsignal", "stop.signal"),
     ("stopwaitsecs", "stop.timeout"),
+    ("retention", "keep"),
     ("ulimits", "limits"),
+    ("url", "webhook"),
     ("wants", "needs"),
     ("watch_delay", "watch.debounce"),
     ("workdir", "cwd"),
@@ -87,11 +100,7 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
 pub(super) fn key_help(key: &str, section: &Section) -> String {
     let lower = key.to_ascii_lowercase().replace('-', "_");
     if let Some((_, here)) = ELSEWHERE.iter().find(|(there, here)| *there == lower && fits(here, section)) {
-        let later = match section.key(here) {
-            Some(key) if matches!(key.shape, Shape::Later) => ", which is not in this version yet",
-            _ => "",
-        };
-        return format!("everup calls it `{here}`{later}");
+        return format!("everup calls it `{here}`");
     }
     if let Some(near) = nearest(key, section.keys.iter().map(|key| key.name)) {
         return format!("did you mean `{near}`?");
@@ -142,7 +151,7 @@ mod tests {
             ("numprocs", "everup calls it `instances`"),
             ("working_dir", "everup calls it `cwd`"),
             ("directory", "everup calls it `cwd`"),
-            ("max_memory_restart", "everup calls it `memory_restart`, which is not in this version yet"),
+            ("max_memory_restart", "everup calls it `memory_restart`"),
             ("stopsignal", "everup calls it `stop.signal`"),
             ("exit_with", "`exit_with` belongs at the top of the file"),
         ] {

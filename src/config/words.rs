@@ -1,11 +1,11 @@
 //! The words that stand for a choice in the file, each once.
 
-use crate::model::plan::{Kind, LimitThen, Policy, RuleThen, Until};
+use crate::model::plan::{AccessFormat, Kind, LimitThen, NotifyOn, Policy, RuleThen, Until};
 use crate::model::service::Cause;
 use crate::model::watch::WatchWhen;
 
 /// A closed choice that the file spells as one word.
-pub(super) trait Word: Copy + PartialEq + 'static {
+pub(super) trait Word: Clone + PartialEq + 'static {
     /// Every word and what it stands for; never empty, the default first.
     const WORDS: &'static [(&'static str, Self)];
 
@@ -21,8 +21,8 @@ pub(super) fn words_of<W: Word>() -> Vec<&'static str> {
 }
 
 /// The word for a value.
-pub(super) fn word<W: Word>(value: W) -> &'static str {
-    W::WORDS.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
+pub(super) fn word<W: Word>(value: &W) -> &'static str {
+    W::WORDS.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word)
 }
 
 impl Word for Kind {
@@ -94,6 +94,38 @@ impl Word for WatchWhen {
         match word {
             "yes" | "true" | "on" | "up" => Some("always"),
             "no" | "false" | "off" | "never" => Some("dev"),
+            _ => None,
+        }
+    }
+}
+
+impl Word for NotifyOn {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("failed", Self::Failed),
+        ("crash_looping", Self::CrashLooping),
+        ("recovered", Self::Recovered),
+        ("oom", Self::Oom),
+    ];
+
+    fn foreign(word: &str) -> Option<&'static str> {
+        match word {
+            "down" | "fatal" | "stopped" | "exited" => Some("failed"),
+            "flapping" | "backoff" | "restarting" | "crashed" | "crash" => Some("crash_looping"),
+            "up" | "ok" | "resolved" | "healthy" => Some("recovered"),
+            "memory" | "out_of_memory" | "oom_kill" | "oom_killed" => Some("oom"),
+            _ => None,
+        }
+    }
+}
+
+impl Word for AccessFormat {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("tornado", Self::Tornado), ("uvicorn", Self::Uvicorn), ("gunicorn", Self::Gunicorn), ("nginx", Self::Nginx)];
+
+    fn foreign(word: &str) -> Option<&'static str> {
+        match word {
+            "starlette" | "fastapi" | "asgi" => Some("uvicorn"),
+            "combined" | "apache" => Some("nginx"),
             _ => None,
         }
     }

@@ -12,12 +12,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::handle::Request;
-use crate::model::command::Target;
+use crate::model::command::{Denied, Target};
 use crate::model::service::{Cause, Certainty, Desired, State};
 use crate::model::status::{ServiceStatus, Status};
 use crate::model::units::Timestamp;
-use crate::model::why::WhyEntry;
+use crate::model::why::{Why, WhyEntry};
 use crate::server::dispatch::Call;
+use crate::server::door::Desk;
 use crate::server::reply::{Reply, internal, json, typed};
 use crate::server::selector::{is_pattern, resolve, resolve_one};
 
@@ -95,17 +96,22 @@ fn narrowed(mut service: ServiceStatus, targets: &[Target]) -> Option<ServiceSta
 pub(crate) async fn why(call: &Call) -> Reply {
     let n = call.arguments.count("n")?.unwrap_or(5);
     let target = resolve_one(&call.selector, &call.desk.handle.snapshot.borrow())?;
-    let reader = call.desk.handle.history.clone();
+    json(StatusCode::OK, &ends(&call.desk, &target, n).await?)
+}
+
+/// The latest `n` ends of a target, explained.
+pub(crate) async fn ends(desk: &Desk, target: &Target, n: usize) -> Result<Why, Denied> {
+    let reader = desk.handle.history.clone();
     let Target { service, index } = target.clone();
     let mut why =
-        call.desk.read(move || reader.why(&service, index, n)).await?.map_err(|error| internal(error.to_string()))?;
-    let now = (call.desk.handle.clock)().wall;
+        desk.read(move || reader.why(&service, index, n)).await?.map_err(|error| internal(error.to_string()))?;
+    let now = (desk.handle.clock)().wall;
     let known = why.entries.first().is_some_and(|newest| newest.run.is_none() && newest.cause == Cause::Dependency);
-    if !known && let Some(entry) = held_up(&target, &call.desk.handle.snapshot.borrow(), now) {
+    if !known && let Some(entry) = held_up(target, &desk.handle.snapshot.borrow(), now) {
         why.entries.insert(0, entry);
         why.entries.truncate(n);
     }
-    json(StatusCode::OK, &why)
+    Ok(why)
 }
 
 /// What keeps a service from starting at all: no run of it has ended, so the history knows nothing of it.

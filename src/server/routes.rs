@@ -15,6 +15,7 @@ use crate::model::why::Why;
 use crate::server::access::Access;
 use crate::server::actions::{DownBody, ProbeAnswer, ScaleBody, SignalBody, UpBody};
 use crate::server::arguments::{Argument, Kind};
+use crate::server::discovery::Target;
 use crate::server::look::{Liveness, Readiness, ServiceAnswer};
 
 /// One row.
@@ -61,6 +62,8 @@ pub(crate) enum Gives {
     Action(Shape),
     /// One object a line, or server-sent events.
     Lines(Shape),
+    /// The page that Prometheus scrapes.
+    Metrics,
     /// This table as a document.
     Document,
 }
@@ -87,6 +90,8 @@ pub(crate) enum Does {
     Down,
     Livez,
     Readyz,
+    Metrics,
+    Discovery,
     Document,
 }
 
@@ -157,7 +162,7 @@ pub(crate) const QUICK: Duration = Duration::from_secs(10);
 const PROBES: Duration = Duration::from_secs(70);
 
 /// Every route there is.
-pub(crate) static TABLE: [Route; 20] = [
+pub(crate) static TABLE: [Route; 22] = [
     Route {
         method: Method::GET,
         path: "/v1/status",
@@ -366,6 +371,28 @@ pub(crate) static TABLE: [Route; 20] = [
         gives: Gives::Verdict(shape::<Readiness>),
         limit: QUICK,
         does: Does::Readyz,
+    },
+    Route {
+        method: Method::GET,
+        path: "/metrics",
+        name: "metrics",
+        about: "Everything for Prometheus: OpenMetrics 1.0.0 where Accept asks for it, else the classic text 0.0.4.",
+        arguments: &[],
+        takes: None,
+        gives: Gives::Metrics,
+        limit: QUICK,
+        does: Does::Metrics,
+    },
+    Route {
+        method: Method::GET,
+        path: "/sd",
+        name: "discovery",
+        about: "The instances that run and serve metrics themselves (`metrics:` in the file), for Prometheus' HTTP service discovery.",
+        arguments: &[],
+        takes: None,
+        gives: Gives::Object(shape::<Vec<Target>>),
+        limit: QUICK,
+        does: Does::Discovery,
     },
     Route {
         method: Method::GET,

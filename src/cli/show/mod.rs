@@ -4,6 +4,7 @@ pub(crate) mod event;
 pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod outcome;
+pub(crate) mod plot;
 pub(crate) mod service;
 pub(crate) mod state;
 pub(crate) mod status;

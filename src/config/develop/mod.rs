@@ -29,6 +29,8 @@ pub struct Developed {
 pub fn develop(mut plan: Plan, around: &Surroundings) -> Developed {
     let mut notes = Vec::new();
     let root = plan.root.clone();
+    // A start that fails is part of writing code; whoever writes it watches.
+    plan.notify.clear();
     for service in &mut plan.services {
         let service = std::sync::Arc::make_mut(service);
         service.stop.timeout = service.stop.timeout.min(STOP_WITHIN);

@@ -23,6 +23,8 @@ pub(super) struct Sighting {
     pub(super) port: Option<Place>,
     /// The addresses of `listen`, in the plan's order.
     pub(super) listen: Vec<Place>,
+    /// Its `metrics`.
+    pub(super) metrics: Option<Place>,
     /// Its `watch.debounce`.
     pub(super) debounce: Option<Place>,
     /// What it needs.

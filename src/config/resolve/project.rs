@@ -9,8 +9,8 @@ use crate::config::decode::{Decoder, Fields, join};
 use crate::config::diagnose::Faults;
 use crate::config::document::{Entry, Node, Place, Value};
 use crate::config::expand::{Budget, Scope};
-use crate::config::resolve::{checks, listen, ports, service};
-use crate::config::shape::{Mode, Shape, read_name};
+use crate::config::resolve::{checks, listen, notify, ports, service};
+use crate::config::shape::{Bytes, Mode, Shape, read_name};
 use crate::config::{Surroundings, keys};
 use crate::model::names::ServiceName;
 use crate::model::plan::{ControlPlan, HistoryPlan, Plan, WebPlan};
@@ -50,6 +50,8 @@ pub(in crate::config) fn project(
     let state_dir = decoder.path(&fields, "state_dir").unwrap_or_else(|| default_state_dir(&name, root, around));
     let control = control(&mut decoder, &fields);
     let web = web(&mut decoder, &fields);
+    let history = history(&mut decoder, &fields);
+    let notify = notify::notify(&mut decoder, &fields);
     let watch: WatchWhen = decoder.value(&fields, "watch");
     let exit_with = fields.get("exit_with").and_then(|node| Some((decoder.name(node)?, node.place)));
 
@@ -71,8 +73,8 @@ pub(in crate::config) fn project(
         exit_with: exit_with.map(|(name, _)| name),
         control,
         web: web.map(|(web, _)| web).unwrap_or_default(),
-        history: HistoryPlan::default(),
-        notify: vec![],
+        history,
+        notify,
         watch,
         read_from: file.map(Path::to_owned).into_iter().chain(env_files).collect(),
         services,
@@ -213,6 +215,18 @@ fn web(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<(WebPlan, Place
         );
     }
     Some((WebPlan { listen: Some(listen), token_file }, node.place))
+}
+
+fn history(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> HistoryPlan {
+    let fields = fields
+        .get("history")
+        .and_then(|node| decoder.section(node, &keys::HISTORY))
+        .unwrap_or(Fields::none(&keys::HISTORY));
+    HistoryPlan {
+        interval: decoder.value(&fields, "interval"),
+        keep: decoder.value(&fields, "keep"),
+        max_size: decoder.value::<Bytes>(&fields, "max_size").0,
+    }
 }
 
 /// The path of an `env_file` and such, as people wrote it.

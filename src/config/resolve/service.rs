@@ -9,8 +9,8 @@ use crate::config::document::{Node, Place};
 use crate::config::expand::{EnvValue, Scope};
 use crate::config::resolve::checks::Sighting;
 use crate::config::resolve::project::relative;
-use crate::config::resolve::{health, listen, logs, needs, restart, watch};
-use crate::config::shape::{Limit, Mode, Shape};
+use crate::config::resolve::{health, listen, logs, measure, needs, restart, watch};
+use crate::config::shape::{Bytes, Limit, Mode, Shape};
 use crate::config::{Surroundings, dotenv, keys, split};
 use crate::model::names::ServiceName;
 use crate::model::plan::{HooksPlan, Kind, LimitsPlan, ServicePlan, StopPlan};
@@ -62,6 +62,7 @@ pub(super) fn service(
     let (needs, needs_places) = needs::needs(&mut decoder, &fields);
     let cwd = decoder.path(&fields, "cwd").unwrap_or_else(|| decoder.root.to_owned());
     let watched = watch::watch(&mut decoder, &fields, &cwd);
+    let (metrics, metrics_place) = measure::metrics(&mut decoder, &fields, port).unzip();
     let (sockets, socket_places) = listen::listen(&mut decoder, &fields);
     let plan = ServicePlan {
         name: name.clone(),
@@ -90,15 +91,16 @@ pub(super) fn service(
         listen: sockets,
         names_fds,
         waits_for_change: false,
-        memory_restart: None,
-        metrics: None,
-        log_metrics: vec![],
+        memory_restart: measure::memory_restart(&mut decoder, &fields),
+        metrics,
+        log_metrics: measure::log_metrics(&mut decoder, &fields),
     };
     let seen = Sighting {
         name: name.clone(),
         env_file: decoder.path(&fields, "env_file"),
         port: fields.get("port").map(|node| node.place),
         listen: socket_places,
+        metrics: metrics_place,
         debounce: watched.debounce,
         needs: needs_places,
     };
@@ -251,7 +253,8 @@ fn limits(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> LimitsPlan {
         open_files: limit("open_files"),
         core: limit("core"),
         processes: limit("processes"),
-        ..LimitsPlan::default()
+        memory: decoder.optional::<Bytes>(&fields, "memory").map(|bytes| bytes.0),
+        cpu_millis: decoder.optional(&fields, "cpu").map(measure::millis),
     }
 }
 

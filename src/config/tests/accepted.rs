@@ -52,7 +52,13 @@ fn every_key_of_the_contract_is_taken() {
     assert_eq!(web.umask, Some(0o27));
     assert_eq!(
         web.limits,
-        LimitsPlan { open_files: Some(65_536), core: Some(0), processes: Some(u64::MAX), ..LimitsPlan::default() }
+        LimitsPlan {
+            open_files: Some(65_536),
+            core: Some(0),
+            processes: Some(u64::MAX),
+            memory: Some(512 << 20),
+            cpu_millis: Some(250),
+        }
     );
     let rules = &web.restart.rules;
     assert_eq!(rules[0].codes, [CodeRange(3, 3), CodeRange(64, 78)]);
@@ -68,6 +74,17 @@ fn every_key_of_the_contract_is_taken() {
         panic!("{:?}", web.health);
     };
     assert_eq!(liveness.interval, Duration::from_secs(3));
+    let above = MemoryRestart { above: 400 << 20, hold: Duration::from_mins(1) };
+    assert_eq!(web.memory_restart, Some(above));
+    assert_eq!(web.metrics, Some(MetricsPlan { port: 8888, path: "/-/metrics".to_owned() }));
+    let pattern = AccessFormat::Pattern(r"(?<method>[A-Z]+) \S+ (?<code>\d{3})$".to_owned());
+    assert_eq!(web.log_metrics, [AccessFormat::Tornado, pattern]);
+    let history =
+        HistoryPlan { interval: Duration::from_secs(2), keep: Duration::from_hours(90 * 24), max_size: 1 << 30 };
+    assert_eq!(plan.history, history);
+    let told: Vec<&[NotifyOn]> = plan.notify.iter().map(|one| one.on.as_slice()).collect();
+    let all = [NotifyOn::Failed, NotifyOn::CrashLooping, NotifyOn::Recovered, NotifyOn::Oom];
+    assert_eq!(told, [&[NotifyOn::Failed, NotifyOn::Oom], [NotifyOn::Recovered].as_slice(), &all]);
     assert_eq!(plan.control.mode, 0o660);
     assert_eq!(plan.web.listen.unwrap().to_string(), "127.0.0.1:9876");
 }
@@ -91,12 +108,38 @@ fn short_forms_mean_what_their_long_forms_say() {
         ("port: ${NOPE:-8888}", "port: 8888"),
         ("port: \"${PORT_BASE}\"", "port: 9000"),
         ("enabled: ${NOPE:-false}", "enabled: false"),
+        ("memory_restart: 512M", "memory_restart: {above: 512MiB, for: 30s}"),
+        ("memory_restart: null", "cwd: null"),
+        ("port: 80\nmetrics: {}", "port: 80\nmetrics: {port: 80, path: /metrics}"),
+        ("port: 80\nmetrics: {port: '${PORT}'}", "port: 80\nmetrics: {port: $PORT}"),
+        ("metrics: {port: '${PORT_BASE}'}", "metrics: {port: 9000}"),
+        ("log_metrics: uvicorn", "log_metrics: [uvicorn]"),
+        ("log_metrics: [nginx, nginx]", "log_metrics: [nginx]"),
+        ("limits: {cpu: 1.5}", "limits: {cpu: '${NOPE:-1.5}', memory: null}"),
     ] {
         assert_eq!(service(short), service(long), "{short}");
     }
     let plan = good("services: {db: {command: x}, web: {command: y, needs: [db]}}");
     let long = good("services: {db: {command: x}, web: {command: y, needs: {db: {until: ready, required: true}}}}");
     assert_eq!(plan, long);
+}
+
+#[test]
+fn a_message_goes_where_a_variable_says_and_of_everything_unless_told() {
+    let of = |entry: &str| good(&format!("notify: [{entry}]\nservices: {{web: {{command: x}}}}")).notify;
+    let whole = of("{on: [failed, crash_looping, recovered, oom], exec: tell me}");
+    assert_eq!(of("{exec: [tell, me]}"), whole);
+    assert_eq!(of("{on: [oom, recovered, failed, oom, crash_looping], exec: tell me}"), whole);
+    assert_eq!(of("{on: failed, exec: x}"), of("{on: [failed], exec: x}"));
+    let NotifyTo::Webhook(url) = &of("{webhook: 'https://h.example/${API_KEY}'}")[0].to else { panic!() };
+    assert_eq!(url.to_string(), "https://h.example/<hidden>");
+    assert_eq!(url.render(Slots { index: 1, port: None }), "https://h.example/s3cr3t");
+}
+
+#[test]
+fn a_service_may_serve_its_metrics_on_any_port_of_its_own() {
+    good("services: {a: {command: x, instances: 2, port: 80, metrics: {port: 81}}, b: {command: x, port: 83}}");
+    good("services: {a: {command: x, listen: {h: '127.0.0.1:80'}, metrics: {port: 80}}}");
 }
 
 #[test]

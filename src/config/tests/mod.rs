@@ -5,6 +5,7 @@
 mod accepted;
 mod any_text;
 mod developed;
+mod measured;
 mod refused;
 mod schema;
 mod shown;

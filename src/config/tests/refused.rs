@@ -33,7 +33,7 @@ const CASES: &[Case] = &[
         "1:30+8",
         "services.web.interval",
         "unknown key `interval`",
-        "`interval` belongs under `health`",
+        "`interval` belongs under `health` or under `history`",
     ),
     (
         "services: {web: {command: x}}\ncommand: x",
@@ -47,13 +47,6 @@ const CASES: &[Case] = &[
         "2:1+19",
         "on_supervisor_death",
         "`on_supervisor_death` is not in this version yet",
-        "remove it: a later version of everup takes it",
-    ),
-    (
-        "services: {web: {command: x, limits: {memory: 1G}}}",
-        "1:39+6",
-        "services.web.limits.memory",
-        "`memory` is not in this version yet",
         "remove it: a later version of everup takes it",
     ),
     (
@@ -568,7 +561,7 @@ fn all_errors_of_a_file_are_listed_in_its_order() {
             "everup calls it `restart`",
             "everup calls it `instances`",
             "everup calls it `instances`",
-            "everup calls it `memory_restart`, which is not in this version yet",
+            "everup calls it `memory_restart`",
             "everup calls it `cwd`",
             "everup calls it `cwd`",
             "",

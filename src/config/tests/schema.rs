@@ -80,7 +80,14 @@ fn the_schema_takes_what_the_decoder_takes() {
         (file_of("instances: many"), false),
         (file_of("restart: {delay: 10}"), false),
         (file_of("restart: sometimes"), false),
-        (file_of("memory_restart: 1G"), false),
+        (file_of("memory_restart: 1G"), true),
+        (file_of("memory_restart: {over: 1G}"), false),
+        (file_of("limits: {cpu: 0}"), false),
+        (file_of("log_metrics: apache"), false),
+        (file_of("log_metrics: [uvicorn, {pattern: '(?<method>a)(?<code>b)'}]"), true),
+        ("notify: [{on: [failed, panic], exec: x}]\nservices: {web: {command: x}}".to_owned(), false),
+        ("notify: {exec: x}\nservices: {web: {command: x}}".to_owned(), false),
+        ("history: {keep: 1}\nservices: {web: {command: x}}".to_owned(), false),
         (file_of("reload: sometimes"), false),
         (file_of("watch: {debounce: 5}"), false),
         (file_of("watch: {path: [a]}"), false),
@@ -114,8 +121,10 @@ fn every_default_of_the_table_fits_its_own_schema() {
 fn file_with(section: &Section, line: &str) -> String {
     match section.name {
         "file" => format!("services: {{web: {{command: x}}}}\n{line}"),
-        "control" | "web" => format!("services: {{w: {{command: x}}}}\n{}: {{{line}}}", section.name),
+        "control" | "web" | "history" => format!("services: {{w: {{command: x}}}}\n{}: {{{line}}}", section.name),
         "service" => format!("services: {{web: {{{line}}}}}"),
+        "notify" => format!("services: {{w: {{command: x}}}}\nnotify: [{{{line}}}]"),
+        "access_lines" => format!("services: {{web: {{command: x, log_metrics: [{{{line}}}]}}}}"),
         "need" => format!("services: {{a: {{command: x}}, web: {{command: x, needs: {{a: {{{line}}}}}}}}}"),
         "restart_limit" => format!("services: {{web: {{command: x, restart: {{limit: {{{line}}}}}}}}}"),
         "restart_rule" => {

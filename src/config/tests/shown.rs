@@ -26,7 +26,8 @@ fn secrets_are_hidden_wherever_they_went() {
     std::fs::write(folder.path().join(".env"), "PLAIN=fr0mfile\n").unwrap();
     let plan = read_in(
         folder.path(),
-        "services:
+        "notify: [{webhook: 'https://me:hush@h.example/hook/xyzzy?k=1'}, {webhook: 'http://h.example/${HOME}'}, {exec: 'tell $API_KEY https://h.example/xyzzy'}]
+services:
   web:
     command: x --key $API_KEY --db ${DB} --p ${PLAIN}
     env_file: .env
@@ -35,12 +36,20 @@ fn secrets_are_hidden_wherever_they_went() {
     )
     .unwrap();
     for text in [show(&plan, None), format!("{plan:?}")] {
-        for secret in ["s3cr3t", "passw0rd", "t0ken", "fr0mfile", "abcdef"] {
+        for secret in ["s3cr3t", "passw0rd", "t0ken", "fr0mfile", "abcdef", "hush", "xyzzy", "k=1", "home/me"] {
             assert!(!text.contains(secret), "{secret}: {text}");
         }
     }
     let shown = show(&plan, None);
-    for line in ["AUTH_TOKEN: <hidden>", "DB: <hidden>", "PLAIN: <hidden>", "LEVEL: info", "[x, --key, <hidden>,"] {
+    for line in [
+        "AUTH_TOKEN: <hidden>",
+        "DB: <hidden>",
+        "PLAIN: <hidden>",
+        "LEVEL: info",
+        "webhook: https://<hidden>h.example/<hidden>}",
+        "[tell, <hidden>, https://h.example/<hidden>]",
+        "[x, --key, <hidden>,",
+    ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
 }

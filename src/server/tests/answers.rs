@@ -191,7 +191,7 @@ fn what_cannot_be_is_refused_before_the_loop_hears_of_it() {
         ("GET", "/v1/services/web/history?step=often", "", 400, "bad_request"),
         ("GET", "/v1/services/web/history?until=seq:3", "", 400, "bad_request"),
         ("GET", "/v1/services/web/history?since=1m&until=1h", "", 400, "bad_request"),
-        ("GET", "/metrics", "", 404, "not_found"),
+        ("GET", "/nothing", "", 404, "not_found"),
         ("GET", "/", "", 404, "not_found"),
     ] {
         let reply = world.ask(method, path, body);

@@ -1,10 +1,14 @@
 //! Another plan: what changes, what keeps its process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::instance::tests::{Bench, needs, probe, project, service, task, watched};
 use crate::model::command::{Command, DeniedCode, PlanChangeKind};
-use crate::model::plan::{HealthPlan, LimitThen, ListenAddress, ListenPlan, Policy, ReloadPlan, ServicePlan, Until};
+use crate::model::plan::{
+    AccessFormat, HealthPlan, LimitThen, ListenAddress, ListenPlan, MemoryRestart, MetricsPlan, Policy, ReloadPlan,
+    ServicePlan, Until,
+};
 use crate::model::service::{Cause, Desired, End, State};
 use crate::model::signal::Signal;
 
@@ -17,12 +21,14 @@ fn socket() -> ListenPlan {
     ListenPlan { name: "http".into(), address: ListenAddress::Unix("/run/web.sock".into()) }
 }
 
+const ABOVE: MemoryRestart = MemoryRestart { above: 512 << 20, hold: Duration::from_secs(30) };
+
 type Case = (fn(&mut ServicePlan), PlanChangeKind, &'static str);
 
 #[test]
 fn each_difference_is_named_and_only_some_replace_the_process() {
     use PlanChangeKind::{Restarted, Scaled, Unchanged, Updated};
-    let cases: [Case; 12] = [
+    let cases: [Case; 16] = [
         (|_| {}, Unchanged, ""),
         (|s| s.nice = Some(3), Restarted, "nice"),
         (|s| drop(s.env.insert("A".into(), crate::model::template::Template::text("1"))), Restarted, "env.A"),
@@ -32,6 +38,10 @@ fn each_difference_is_named_and_only_some_replace_the_process() {
         (|s| s.enabled = false, Updated, "enabled"),
         (|s| s.watch = watched("web", |_| {}).watch, Updated, "watch"),
         (|s| s.reload = ReloadPlan::Signal(Signal::HUP), Updated, "reload"),
+        (|s| s.limits.memory = Some(512 << 20), Restarted, "limits"),
+        (|s| s.memory_restart = Some(ABOVE), Updated, "memory_restart"),
+        (|s| s.metrics = Some(MetricsPlan { port: 9100, path: "/metrics".into() }), Updated, "metrics"),
+        (|s| s.log_metrics = vec![AccessFormat::Tornado], Updated, "log_metrics"),
         (|s| s.listen = vec![socket()], Restarted, "listen"),
         (|s| s.names_fds = true, Restarted, "listen"),
         (|s| s.waits_for_change = true, Updated, "waits_for_change"),
