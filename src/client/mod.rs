@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::client::action::{Action, Pending};
 use crate::client::http::{Answer, Ask, Fault};
-use crate::client::lines::{EventArgs, HistoryArgs, Lines, LogArgs};
+use crate::client::lines::{EventArgs, Lines, LogArgs};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::EventRecord;
 use crate::model::history::HistoryReport;
@@ -142,14 +142,6 @@ impl Client {
     pub fn why(&self, name: &str, n: Option<usize>) -> Result<Why, ClientError> {
         let n = n.map(|n| format!("?n={n}")).unwrap_or_default();
         self.get(&format!("/v1/services/{}/why{n}", http::encode(name)))
-    }
-
-    /// What a service, or one instance of it, used over time.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn history(&self, name: &str, args: &HistoryArgs) -> Result<HistoryReport, ClientError> {
-        self.get(&args.path(name))
     }
 
     /// Runs the probes of `web`, `web/2` or `web*` once, now.

@@ -13,6 +13,7 @@ mod dev;
 mod developing;
 mod doors;
 mod faults;
+mod history;
 mod hooks;
 mod life;
 mod limits;

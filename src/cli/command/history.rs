@@ -12,7 +12,7 @@ use crate::cli::offline;
 use crate::cli::project::locate;
 use crate::cli::select::Known;
 use crate::cli::show::history::{csv, table};
-use crate::client::lines::HistoryArgs;
+use crate::client::HistoryArgs;
 use crate::history::query::{Reader, UsageQuery, step_for};
 use crate::model::history::{HistoryReport, Metric};
 use crate::model::units::{Timestamp, format_duration, parse_duration};
@@ -72,7 +72,6 @@ pub(crate) fn run(args: &History, context: &Context) -> Result<Exit, Failure> {
             let name = selector(&one(&Known::of(&client.status()?), args.service.as_deref())?);
             let metrics = metrics.clone();
             Box::new(move |since, step| {
-                let (since, until) = (Some(since.to_string()), Some(until.to_string()));
                 Ok(client.history(&name, &HistoryArgs { since, until, step, metrics: metrics.clone() })?)
             })
         } else {

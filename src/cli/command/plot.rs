@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Plot, context: &Context) -> Result<Exit, Failure> {
     let name = selector(&target);
     if report.rows.is_empty() {
         return Err(Failure::failed(format!("cannot draw {name}: nothing of it was recorded from {since} to {until}"))
-            .hint("usage is recorded every 10 s while it runs, unless `history: false`; --since looks further back"));
+            .hint("usage is recorded while it runs; --since looks further back"));
     }
     let chart = chart(&name, &report, &metrics(args, &report), &of_target(events, &target));
     write(args, format, &chart, report.rows.len(), context)?;
