@@ -80,7 +80,8 @@ pub struct Series {
 pub struct Point {
     /// When.
     pub at: Timestamp,
-    /// In the panel's unit; the average where it stands for several readings. What is no number is left out.
+    /// In the panel's unit; the average where it stands for several readings. What is no number is a
+    /// gap.
     pub value: f64,
     /// The lowest and the highest of the readings it stands for.
     pub band: Option<(f64, f64)>,

@@ -31,7 +31,7 @@ const SCALE: f32 = 2.0;
 /// Options of `plot`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  everup plot web                        the last hour, to usage.svg\n  everup plot web --since 24h -o day.png\n  everup plot web/2 --metric memory --since 2026-11-20T10:00:00Z --until 2026-11-20T11:00:00Z\n  everup plot web -o - > web.svg\n\nLines are the course of each instance, bands between what it lay; ▲ marks a start, ■ an end with its cause, ◆ new\ncode. Times are in UTC."
+    after_help = "Examples:\n  everup plot web                        the last hour, to usage.svg\n  everup plot web --since 24h -o day.png\n  everup plot web/2 --metric memory --since 2026-11-20T10:00:00Z --until 2026-11-20T11:00:00Z\n  everup plot web -o - > web.svg\n\nLines are the course of each instance, bands between what it lay; ▶ marks a start, ■ an end with its cause, ◆ new\ncode. Times are in UTC."
 )]
 pub(crate) struct Plot {
     /// A service or one instance: web, web/2 [default: the only service there is]
