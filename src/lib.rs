@@ -14,6 +14,7 @@
 //! | [`logs`] | keeps what children say |
 //! | [`history`] | remembers events and runs |
 //! | [`meter`] | counts what happened and what was used, for whoever looks |
+//! | [`notify`] | tells somebody outside |
 //! | [`chart`] | draws series of figures: SVG and PNG |
 //! | [`handle`] | what doors hold |
 //! | [`server`] | lets in: HTTP on the control socket and on TCP |
@@ -34,6 +35,7 @@ pub mod history;
 pub mod logs;
 pub mod meter;
 pub mod model;
+pub mod notify;
 pub mod os;
 pub mod probe;
 pub mod server;

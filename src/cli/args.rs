@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
     check, completion, config, dev, doctor, down, events, init, logs, man, plot, probe, reload, restart, run, scale,
-    schema, signal, start, status, stop, top, up, version, why,
+    schema, signal, start, status, stop, top, up, version, web, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -32,7 +32,7 @@ Usage: everup [OPTIONS] VERB [ARGS]
   plot, probe SVC          usage as a picture; ask its health now
   check, config            validate the file; show it resolved
   init, schema             propose a file; its JSON schema
-  doctor, demo             look at this machine; a show to play with
+  web, doctor, demo        the status page; this machine; a show to play with
   completion, man, version
 
 Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q
@@ -168,6 +168,8 @@ pub(crate) enum Verb {
     /// Show who runs and how; one service in full
     #[command(visible_aliases = ["ps", "ls"])]
     Status(status::Status),
+    /// Show where the status page is, or open it in a browser
+    Web(web::Web),
     /// Show why a service ended or restarted, and what is known about it
     Why(why::Why),
     /// Show what services wrote
@@ -310,6 +312,7 @@ mod tests {
             "status web -w",
             "ps --json",
             "ls",
+            "web --open",
             "why web -n 5",
             "logs web db -f -n 50 --since 10m --grep error --stderr",
             "logs web --previous",

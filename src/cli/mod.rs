@@ -127,6 +127,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Scale(args) => verbs::scale::run(&args, context),
         Verb::Signal(args) => verbs::signal::run(&args, context),
         Verb::Status(args) => verbs::status::run(&args, context),
+        Verb::Web(args) => verbs::web::run(&args, context),
         Verb::Why(args) => verbs::why::run(&args, context),
         Verb::Logs(args) => verbs::logs::run(&args, context),
         Verb::Events(args) => verbs::events::run(&args, context),

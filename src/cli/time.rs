@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::model::units::Timestamp;
+pub(crate) use crate::model::units::bytes;
 
 /// A length of time in its two largest units: `850ms`, `4.2s`, `45s`, `3m20s`, `2h11m`, `5d3h`.
 pub(crate) fn length(duration: Duration) -> String {
@@ -49,21 +50,6 @@ pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
 /// The time of day, in UTC, to the second: `10:00:05Z`.
 pub(crate) fn clock(at: Timestamp) -> String {
     at.to_string().get(11..19).map_or_else(|| at.to_string(), |time| format!("{time}Z"))
-}
-
-/// Bytes with three figures: `912 B`, `8.6 MiB`, `212 MiB`, `1.2 GiB`.
-#[expect(clippy::cast_precision_loss, reason = "three figures are shown")]
-pub(crate) fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    let mut unit = "B";
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1_024.0;
-        unit = larger;
-    }
-    if unit == "B" || value >= 9.95 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
 }
 
 /// A share of one core: `0%`, `0.4%`, `12%`, `240%`.

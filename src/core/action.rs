@@ -52,6 +52,8 @@ pub enum Action {
         instance: InstanceId,
         /// Which life.
         run: Run,
+        /// It was asked to end and did not within its timeout.
+        overdue: bool,
     },
     /// Put a question. News: `Probed` with this `seq`.
     Ask {

@@ -114,6 +114,15 @@ pub enum Event {
         /// Success, or what the check found wrong, for people.
         result: Result<(), String>,
     },
+    /// The memory of a run's tree was read; told only of services with `memory_restart`.
+    Used {
+        /// Whose.
+        instance: InstanceId,
+        /// Which life.
+        run: Run,
+        /// Resident memory, summed over the tree.
+        memory_bytes: u64,
+    },
     /// The next deadline is reached; also carried out implicitly by every other event.
     Tick,
 }
@@ -127,6 +136,7 @@ impl Event {
             | Self::TreeGone { instance, run }
             | Self::Probed { instance, run, .. }
             | Self::Notified { instance, run, .. }
+            | Self::Used { instance, run, .. }
             | Self::HookEnded { instance, run, .. } => Some((instance, *run)),
             Self::Asked { .. } | Self::Abandoned { .. } | Self::Changed { .. } | Self::Checked { .. } | Self::Tick => {
                 None

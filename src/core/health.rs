@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::core::context::Dice;
 use crate::model::plan::HealthPlan;
-use crate::model::probe::{ProbeKind, ProbePlan, ProbeRole, Verdict};
+use crate::model::probe::{Failure, ProbeKind, ProbePlan, ProbeRole, Verdict};
 use crate::model::status::ProbeStatus;
 use crate::model::units::Moment;
 
@@ -183,12 +183,13 @@ impl Health {
                 track.ask_soon(now);
                 return Finding::Nothing;
             }
-            Verdict::Fail { message, timed_out } => {
+            Verdict::Fail { message, how } => {
+                let timed_out = *how == Failure::Timeout;
                 if track.fails == 0 {
                     (track.timed_out, track.busy) = (0, 0);
                 }
-                track.timed_out += u32::from(*timed_out);
-                track.busy += u32::from(busy && *timed_out);
+                track.timed_out += u32::from(timed_out);
+                track.busy += u32::from(busy && timed_out);
                 (false, message)
             }
             Verdict::Skip { .. } => {
@@ -316,7 +317,7 @@ mod tests {
     }
 
     fn fail() -> Verdict {
-        Verdict::Fail { message: "refused".into(), timed_out: false }
+        Verdict::Fail { message: "refused".into(), how: Failure::Refused }
     }
 
     fn pass() -> Verdict {
@@ -378,7 +379,7 @@ mod tests {
             for busy in busy {
                 let at = health.next_ask().unwrap();
                 let (role, seq) = health.due(&plan, at)[0];
-                let verdict = Verdict::Fail { message: "no answer".into(), timed_out: true };
+                let verdict = Verdict::Fail { message: "no answer".into(), how: Failure::Timeout };
                 last = health.answered(&plan, &answer(role, seq, &verdict, busy), at);
             }
             assert_eq!(last, Finding::Failing { failures: 3, doubtful });

@@ -11,7 +11,7 @@ use crate::core::instance::{Instance, Phase};
 use crate::core::reload::{Left, Step, Trouble, Verdict};
 use crate::core::service::Service;
 use crate::core::swap::reads_within;
-use crate::model::event::{EventWord, Fact};
+use crate::model::event::{EventWord, Fact, ReloadOutcome};
 use crate::model::plan::ReloadPlan;
 use crate::model::service::Desired;
 use crate::model::units::{Moment, format_duration, millis};
@@ -153,7 +153,13 @@ impl Service {
         let message = if files.is_empty() { ready } else { format!("{files}: {ready}") };
         let fact = Fact { service: Some(self.name.clone()), ..Fact::new(EventWord::ReloadDone) };
         let (cause, ran_ms) = (Some(cycle.cause), Some(millis(took)).filter(|_| told.is_none()));
-        cx.out.push(Action::Record(Fact { cause, ran_ms, message: Some(message), ..fact }));
+        cx.out.push(Action::Record(Fact {
+            cause,
+            ran_ms,
+            message: Some(message),
+            reload: Some(ReloadOutcome::Ok),
+            ..fact
+        }));
         let (number, at, files) = (cycle.number, cx.now.wall, cycle.files);
         self.reload.last = Some(Verdict { number, trouble: None, at, files });
     }
@@ -178,7 +184,8 @@ impl Service {
             Some((first, rest)) => format!("check failed: {first}{stays}\n{rest}"),
             None => format!("check failed: {words}{stays}"),
         };
-        self.roll_back(Trouble { words, answer }, cx);
+        let outcome = if running > 0 { ReloadOutcome::RolledBack } else { ReloadOutcome::Failed };
+        self.roll_back(Trouble { words, answer }, outcome, cx);
     }
 
     fn swap_failed(&mut self, words: String, cx: &mut Context<'_>) {
@@ -187,16 +194,18 @@ impl Service {
         };
         let some_stay = self.reload.cycle.as_ref().is_some_and(|cycle| cycle.left.iter().any(stays));
         let answer = format!("{words}{}", if some_stay { "; the others stay as they are" } else { "" });
-        self.roll_back(Trouble { words, answer }, cx);
+        let outcome = if some_stay { ReloadOutcome::RolledBack } else { ReloadOutcome::Failed };
+        self.roll_back(Trouble { words, answer }, outcome, cx);
     }
 
-    fn roll_back(&mut self, trouble: Trouble, cx: &mut Context<'_>) {
+    fn roll_back(&mut self, trouble: Trouble, outcome: ReloadOutcome, cx: &mut Context<'_>) {
         self.withdraw_turns();
         self.reload.asked.clear();
         let Some(cycle) = self.reload.cycle.take() else { return };
         let (cause, message) = (Some(cycle.cause), Some(trouble.words.clone()));
         let fact = Fact { service: Some(self.name.clone()), ..Fact::new(EventWord::ReloadRolledBack) };
-        cx.out.push(Action::Record(Fact { cause, message, ..fact }));
+        let ran_ms = Some(millis(cx.now.moment.since(cycle.since)));
+        cx.out.push(Action::Record(Fact { cause, message, ran_ms, reload: Some(outcome), ..fact }));
         let (number, at, files) = (cycle.number, cx.now.wall, cycle.files);
         self.reload.last = Some(Verdict { number, trouble: Some(trouble), at, files });
     }

@@ -13,7 +13,7 @@ use crate::logs::read::Query;
 use crate::model::command::{Denied, DeniedCode, Target};
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::ServicePlan;
-use crate::model::probe::{ProbeKind, ProbePlan, ProbeReport, ProbeRole, Verdict};
+use crate::model::probe::{Failure, ProbeKind, ProbePlan, ProbeReport, ProbeRole, Verdict};
 use crate::os::host;
 use crate::probe::ask::{Answer, Context, Question, ask};
 use crate::probe::lines::Lines;
@@ -37,7 +37,7 @@ impl Engine {
         let question = self.question(&instance, run, plan, &probe);
         self.task(whose, run, async move {
             let Answer { verdict, took, .. } = question.await;
-            let timed_out = matches!(verdict, Verdict::Fail { timed_out: true, .. });
+            let timed_out = matches!(verdict, Verdict::Fail { how: Failure::Timeout, .. });
             let busy = timed_out && host::cpu_pressure().is_some_and(|percent| percent > BUSY);
             let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             // The loop outlives its tasks.
@@ -127,7 +127,7 @@ impl Engine {
                 let bounded = async move {
                     // A log probe would wait for the rest of the run.
                     tokio::time::timeout(limit + Duration::from_secs(2), question).await.unwrap_or_else(|_| Answer {
-                        verdict: Verdict::Fail { message: "no matching line so far".to_owned(), timed_out: true },
+                        verdict: Verdict::Fail { message: "no matching line so far".to_owned(), how: Failure::Timeout },
                         took: limit,
                         request: "a matching line of its output".to_owned(),
                         body: None,

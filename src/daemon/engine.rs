@@ -11,10 +11,12 @@ use tokio::task::AbortHandle;
 
 use crate::core::event::{Event, OomTrace, RequestId, Traces};
 use crate::core::supervisor::Supervisor;
+use crate::daemon::accesses::Accesses;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::News;
 use crate::daemon::notices::Notices;
-use crate::daemon::processes::{CommandNews, Owner, Processes};
+use crate::daemon::notifying::Notifying;
+use crate::daemon::processes::{CommandNews, Owner, Processes, Running};
 use crate::daemon::publish::Publisher;
 use crate::daemon::spawn::Inherited;
 use crate::daemon::state::Keeper;
@@ -27,11 +29,11 @@ use crate::handle::{Handle, Request};
 use crate::logs::pump::{Attach, LogFault, Pump};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::{EventWord, Fact};
-use crate::model::names::{InstanceId, Run, ServiceName};
+use crate::model::names::{InstanceId, Pid, Run, ServiceName};
 use crate::model::service::End;
 use crate::model::signal::Signal;
 use crate::model::status::Warning;
-use crate::model::units::Now;
+use crate::model::units::{Now, bytes};
 use crate::os::clock;
 use crate::os::oom::OomReading;
 
@@ -65,8 +67,10 @@ pub(super) struct Engine {
     /// Checks of new code that are under way.
     pub(super) checks: BTreeMap<ServiceName, AbortHandle>,
     pub(super) usages: Usages,
+    pub(super) accesses: Accesses,
     pub(super) oom: crate::os::oom::Watch,
     pub(super) notices: Notices,
+    pub(super) notifying: Notifying,
     pub(super) terminal: Option<Terminal>,
     pub(super) keeper: Keeper,
     pub(super) state_dirty: Option<crate::model::units::Moment>,
@@ -113,13 +117,14 @@ impl Engine {
 
     /// Supervises until nothing is left to supervise. Returns everup's exit code.
     pub(super) async fn supervise(&mut self) -> u8 {
+        self.follow_plan();
         self.follow_files();
         self.await_first_look().await;
         self.advance(vec![Event::Tick]);
         self.slim_later();
         let mut kept = self.core.plan().history.clone();
         self.publisher.recorder.keep(&kept);
-        let mut samples = every(kept.interval);
+        let mut samples = readings(self.sampling_interval());
         let mut terminations = Arriving::new(SignalKind::terminate());
         let mut resizes = Arriving::new(SignalKind::window_change());
         while self.exit_code.is_none() {
@@ -146,12 +151,14 @@ impl Engine {
                 () = tokio::time::sleep(wait) => events.push(Event::Tick),
             }
             self.advance(events);
+            // Another file may have been applied.
             let wanted = &self.core.plan().history;
             if kept != *wanted {
-                // Another file was applied.
                 kept = wanted.clone();
                 self.publisher.recorder.keep(&kept);
-                samples = every(kept.interval);
+            }
+            if samples.period() != self.sampling_interval() {
+                samples = readings(self.sampling_interval());
             }
         }
         self.finish().await
@@ -172,7 +179,9 @@ impl Engine {
             }
             events = news;
         }
+        self.follow_plan();
         self.follow_files();
+        self.notify();
         if self.now.moment.since(self.published_at) >= SNAPSHOT_RESTS {
             self.publish();
         } else {
@@ -194,11 +203,12 @@ impl Engine {
 
     fn until_next(&self) -> Duration {
         let core = self.core.next_deadline().map(|deadline| deadline.at);
-        let next = core.into_iter().chain(self.state_dirty).chain(self.slim_at).chain(self.publish_due).min();
+        let own = [self.state_dirty, self.slim_at, self.publish_due, self.notifying.next_deadline()];
+        let next = core.into_iter().chain(own.into_iter().flatten()).min();
         next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
     }
 
-    fn hear_guardian(&mut self, (message, fds): Message) -> Vec<Event> {
+    pub(super) fn hear_guardian(&mut self, (message, fds): Message) -> Vec<Event> {
         self.now = clock::now();
         let mut events: Vec<Event> = self.take_message(message, fds).into_iter().collect();
         while events.len() < A_TURN
@@ -215,9 +225,9 @@ impl Engine {
                 self.welcome(capabilities);
                 None
             }
-            FromGuardian::Spawned { token, pid, cgroup } => match self.processes.owner(token)? {
+            FromGuardian::Spawned { token, pid, cgroup, limited } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
-                    self.processes.spawned(token, pid, cgroup);
+                    self.processes.spawned(token, pid, cgroup, limited);
                     self.attach(&running.instance, running.run, fds);
                     Some(Event::Spawned { instance: running.instance, run: running.run, pid })
                 }
@@ -232,13 +242,15 @@ impl Engine {
                 }
                 Owner::Command(teller) => tell(&teller, CommandNews::Failed(stage, errno)),
             },
-            FromGuardian::Ended { token, end, tree_empty, .. } => match self.processes.owner(token)? {
+            FromGuardian::Ended { token, end, tree_empty, oom_kills, .. } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
                     if let Some(terminal) = self.terminal.as_mut().filter(|t| t.serves(&running.instance)) {
                         terminal.settle();
                     }
                     let oom = match (&end, running.pid) {
-                        (End::Signal { signal, .. }, Some(pid)) if *signal == Signal::KILL => self.oom_trace(pid),
+                        (End::Signal { signal, .. }, Some(pid)) if *signal == Signal::KILL => {
+                            self.oom_trace(token, &running, pid, oom_kills)
+                        }
                         _ => OomTrace::Unknown,
                     };
                     if tree_empty {
@@ -264,12 +276,25 @@ impl Engine {
     }
 
     fn over(&mut self, token: Token) {
+        if let Some(Owner::Run(running)) = self.processes.owner(token) {
+            self.publisher.meter.gone(&running.instance, self.now.moment);
+        }
         self.usages.forget(token);
         self.processes.forget(token);
     }
 
-    fn oom_trace(&mut self, pid: crate::model::names::Pid) -> OomTrace {
-        match self.oom.trace(pid) {
+    /// What speaks for `pid` having been killed for memory; `kills` is what its control group has counted by now.
+    fn oom_trace(&mut self, token: Token, running: &Running, pid: Pid, kills: Option<u64>) -> OomTrace {
+        let known = self.oom.trace(pid);
+        let fresh = kills.map_or(0, |kills| kills.saturating_sub(self.usages.kills_known(token)));
+        if fresh > 0 {
+            let limits = self.core.plan_of(&running.instance.service).map(|plan| plan.limits);
+            let limit = limits.and_then(|limits| limits.memory).filter(|_| running.limited.memory.is_some());
+            let limit = limit.map(|most| format!(" (limit {})", bytes(most))).unwrap_or_default();
+            let kills = if fresh == 1 { "1 kill".to_owned() } else { format!("{fresh} kills") };
+            return OomTrace::Proven(format!("its control group counted {kills} for memory{limit}"));
+        }
+        match known {
             OomReading::Unknown => OomTrace::Unknown,
             OomReading::Excluded => OomTrace::Excluded,
             OomReading::Possible => OomTrace::Possible,
@@ -303,6 +328,10 @@ impl Engine {
             News::Notify { instance, sender, bytes } => self.notified(&instance, sender, &bytes),
             News::RunOver(record) => {
                 self.run_over(*record);
+                None
+            }
+            News::Told { by, report } => {
+                self.told_of_message(&by, report);
                 None
             }
             News::Interrupted => Some(self.interrupted(true)),
@@ -341,21 +370,21 @@ impl Engine {
     }
 }
 
-/// Ticks that far apart, the first one after that time, too.
-fn every(interval: Duration) -> tokio::time::Interval {
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    ticks
-}
-
 fn tell(teller: &mpsc::Sender<CommandNews>, news: CommandNews) -> Option<Event> {
     // Whoever asked for it has gone; its leash has ended the process.
     let _ = teller.try_send(news);
     None
 }
 
+/// When usage is read: first after one such time, never twice at once.
+fn readings(apart: Duration) -> tokio::time::Interval {
+    let mut readings = tokio::time::interval_at(tokio::time::Instant::now() + apart, apart);
+    readings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    readings
+}
+
 /// The guardian's next message; none once it is gone.
-async fn heard(processes: &Processes) -> Option<Message> {
+pub(super) async fn heard(processes: &Processes) -> Option<Message> {
     loop {
         let mut ready = processes.link().readable().await.ok()?;
         let message = ready.try_io(|link| match link.get_ref().try_recv() {

@@ -162,6 +162,7 @@ mod tests {
     use crate::guardian::protocol::{self, StdioSpec, ToGuardian};
     use crate::model::names::{InstanceId, Run};
     use crate::model::plan::ListenPlan;
+    use crate::os::cgroup::bounds::Limited;
     use crate::os::spawn::SpawnSpec;
     use crate::os::{readiness, seqpacket};
 
@@ -315,7 +316,8 @@ mod tests {
             let changed = flags(bench) | OFlag::O_NONBLOCK;
             fcntl(&bench.held[&key], FcntlArg::F_SETFL(changed)).unwrap();
             let instance = InstanceId { service: listening(&[]).name, index: 1 };
-            let owner = Owner::Run(Running { instance, run: Run(1), pid: None, cgroup: None });
+            let owner =
+                Owner::Run(Running { instance, run: Run(1), pid: None, cgroup: None, limited: Limited::default() });
             let spec = SpawnSpec::new::<&str, &str, &str>(Path::new("/x"), [], [], Path::new("/")).unwrap();
             let token = bench.processes.spawn(owner, String::new(), spec, [StdioSpec::Null; 3], &[], vec![key]);
             bench.ensure(&[&address]).unwrap();

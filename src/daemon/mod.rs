@@ -1,5 +1,6 @@
 //! The engine's shell: one loop that owns the core, and the hands that carry out what it decides.
 
+mod accesses;
 mod asking;
 mod checks;
 mod commands;
@@ -9,6 +10,7 @@ mod listeners;
 mod metering;
 mod news;
 mod notices;
+mod notifying;
 mod perform;
 mod processes;
 mod publish;

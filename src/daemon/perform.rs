@@ -16,6 +16,7 @@ use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{LogsTo, ServicePlan};
 use crate::model::service::{End, SpawnStage};
+use crate::os::cgroup::bounds::Limited;
 use crate::os::spawn::SpawnFailure;
 use crate::probe::command::RunCommand;
 
@@ -34,7 +35,12 @@ impl Engine {
                 Action::Signal { instance, run, signal, scope } => {
                     self.processes.signal(&instance, run, signal.number(), scope == Scope::Tree);
                 }
-                Action::EndTree { instance, run } => self.processes.end_tree_of(&instance, run),
+                Action::EndTree { instance, run, overdue } => {
+                    if overdue {
+                        self.publisher.meter.killed(&instance, run);
+                    }
+                    self.processes.end_tree_of(&instance, run);
+                }
                 Action::Ask { instance, run, role, seq, plan } => self.ask(instance, run, role, seq, &plan),
                 Action::Dismiss { instance, run } => self.dismiss(&instance, run),
                 Action::RunHook { instance, run, hook, plan, cause, end } => {
@@ -71,7 +77,13 @@ impl Engine {
                 return Some(not_spawned(instance, run, SpawnStage::Files, error.errno(), obstacle));
             }
         };
-        let owner = Owner::Run(Running { instance: instance.clone(), run, pid: None, cgroup: None });
+        let owner = Owner::Run(Running {
+            instance: instance.clone(),
+            run,
+            pid: None,
+            cgroup: None,
+            limited: Limited::default(),
+        });
         let label = format!("{}-{run}", instance.file_stem());
         if let Some(terminal) = self.terminal.as_mut().filter(|terminal| terminal.serves(instance)) {
             return match terminal.prepare(plan) {
@@ -171,6 +183,8 @@ impl Engine {
 
     fn record(&mut self, fact: Fact) {
         let wall = self.now.wall;
+        self.notifying.hear(&fact, self.core.plan(), self.now.moment);
+        self.publisher.meter.happened(&fact, self.now.moment);
         tracing::info!(
             event = %fact.event,
             service = fact.service.as_ref().map(tracing::field::display),
@@ -191,7 +205,7 @@ impl Engine {
         };
         let Some(mut record) = told else { return };
         let Some(run) = record.run else {
-            self.publisher.recorder.run(record);
+            self.write_down(record);
             return;
         };
         self.records_due.insert((record.instance.clone(), run));

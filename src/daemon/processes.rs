@@ -14,6 +14,7 @@ use crate::guardian::protocol::{SocketKey, StdioSpec, ToGuardian, Token};
 use crate::model::names::{InstanceId, Pid, Run, ServiceName};
 use crate::model::service::{End, SpawnStage};
 use crate::model::signal::Signal;
+use crate::os::cgroup::bounds::Limited;
 use crate::os::spawn::SpawnSpec;
 use crate::os::tree::Process;
 
@@ -49,6 +50,8 @@ pub(super) struct Running {
     pub(super) run: Run,
     pub(super) pid: Option<Pid>,
     pub(super) cgroup: Option<PathBuf>,
+    /// What became of its limits of memory and CPU.
+    pub(super) limited: Limited,
 }
 
 /// What becomes of a command.
@@ -155,10 +158,11 @@ impl Processes {
     }
 
     /// Notes what became of a run's spawn.
-    pub(super) fn spawned(&self, token: Token, pid: Pid, cgroup: Option<PathBuf>) {
+    pub(super) fn spawned(&self, token: Token, pid: Pid, cgroup: Option<PathBuf>, limited: Limited) {
         if let Some(Owner::Run(running)) = self.table.borrow_mut().owners.get_mut(&token) {
             running.pid = Some(pid);
             running.cgroup = cgroup;
+            running.limited = limited;
         }
     }
 

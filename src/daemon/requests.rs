@@ -28,6 +28,7 @@ impl Engine {
                 match self.read_again(config) {
                     Ok((plan, mark)) => {
                         if !dry_run {
+                            self.publisher.meter.config_reloaded(true);
                             (self.file, self.has_drifted) = (mark, false);
                         }
                         let command = Command::Apply { plan: Arc::new(plan), start, dry_run };
@@ -35,6 +36,7 @@ impl Engine {
                     }
                     Err(denied) => {
                         if !dry_run {
+                            self.publisher.meter.config_reloaded(false);
                             let fact =
                                 Fact { message: Some(denied.message.clone()), ..Fact::new(EventWord::ConfigRejected) };
                             self.publisher.fact(fact, self.now.wall);
@@ -47,6 +49,11 @@ impl Engine {
             }
             Request::Probe { target, reply } => {
                 self.probe_now(&target, reply);
+                None
+            }
+            Request::Trees { service, reply } => {
+                // An asker that has gone needs no answer.
+                let _ = reply.send(self.trees_of(&service));
                 None
             }
             Request::Sample { reply } => {

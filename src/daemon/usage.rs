@@ -1,32 +1,58 @@
 //! What the process trees use, read when someone looks and every few seconds.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
+use crate::core::event::Event;
 use crate::daemon::Mode;
 use crate::daemon::engine::Engine;
+use crate::daemon::processes::Running;
 use crate::guardian::protocol::Token;
-use crate::model::names::{InstanceId, Pid};
+use crate::model::names::{InstanceId, Pid, ServiceName};
 use crate::model::service::State;
-use crate::model::status::{OwnUsage, Status, Warning};
-use crate::model::usage::{HostUsage, Sample, Usage};
-use crate::os::clock;
-use crate::os::usage::Sampler;
+use crate::model::status::{OwnUsage, ServiceStatus, Status, Warning};
+use crate::model::units::bytes;
+use crate::model::usage::{Sample, Usage};
+use crate::os::usage::{Place, Sampler};
+use crate::os::{clock, host};
+
+/// A reading more often than this tells nothing new …
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// … and where memory is to be acted on, readings come at least this often.
+const LONGEST_HELD: Duration = Duration::from_secs(5);
 
 /// The latest reading of each tree.
 #[derive(Debug)]
 pub(super) struct Usages {
     sampler: Sampler,
+    host: host::Reader,
     read: BTreeMap<InstanceId, (Pid, Usage)>,
+    /// The kills for memory that each run's control group had counted by then.
+    kills: BTreeMap<Token, u64>,
     own: OwnUsage,
 }
 
 impl Usages {
-    pub(super) fn new() -> Self {
-        Self { sampler: Sampler::new(), read: BTreeMap::new(), own: OwnUsage::default() }
+    /// `state` is the state folder, whose file system is looked at too.
+    pub(super) fn new(state: &Path) -> Self {
+        Self {
+            sampler: Sampler::new(),
+            host: host::Reader::new(state),
+            read: BTreeMap::new(),
+            kills: BTreeMap::new(),
+            own: OwnUsage::default(),
+        }
     }
 
     pub(super) fn forget(&mut self, token: Token) {
         self.sampler.forget(token.0);
+        self.kills.remove(&token);
+    }
+
+    /// The kills for memory that the run's control group had counted at the last reading.
+    pub(super) fn kills_known(&self, token: Token) -> u64 {
+        self.kills.get(&token).copied().unwrap_or(0)
     }
 }
 
@@ -39,7 +65,13 @@ impl Engine {
         let mut samples = vec![];
         for (token, running) in self.processes.running() {
             let Some(pid) = running.pid else { continue };
-            if let Some(usage) = self.usages.sampler.sample(token.0, pid, running.cgroup.as_deref()) {
+            let memory = running.limited.memory.as_deref();
+            let place = Place { main: pid, cgroup: running.cgroup.as_deref(), memory };
+            if let Some(usage) = self.usages.sampler.sample(token.0, &place) {
+                if let Some(kills) = usage.oom_kills {
+                    self.usages.kills.insert(token, kills);
+                }
+                self.tell_memory(&running, usage.memory_bytes);
                 samples.push(Sample {
                     label: running.instance.label(self.core.siblings(&running.instance.service)),
                     instance: running.instance.clone(),
@@ -51,12 +83,38 @@ impl Engine {
                 self.usages.read.insert(running.instance, (pid, usage));
             }
         }
-        self.publisher.meter.sampled(&samples, HostUsage::default());
+        self.publisher.meter.logged(self.pump.bytes());
+        self.publisher.meter.sampled(&samples, self.usages.host.read());
         self.publisher.recorder.usage(self.now, &samples);
         let own: Vec<Pid> = self.own_pids();
         self.usages.own = self.usages.sampler.own(&own);
         self.publish();
         self.publisher.sampled.send_replace(self.now);
+    }
+
+    /// The processes of each run of a service at the last reading, by instance.
+    pub(super) fn trees_of(&self, service: &ServiceName) -> BTreeMap<u32, Vec<Pid>> {
+        let running = self.processes.running().into_iter();
+        let of_it = running.filter(|(_, running)| &running.instance.service == service);
+        of_it.map(|(token, running)| (running.instance.index, self.usages.sampler.pids(token.0))).collect()
+    }
+
+    /// Lets the core know, where it is to act on it.
+    fn tell_memory(&self, running: &Running, memory_bytes: u64) {
+        let plan = self.core.plan_of(&running.instance.service);
+        if plan.is_some_and(|plan| plan.memory_restart.is_some()) {
+            let (instance, run) = (running.instance.clone(), running.run);
+            // With a full inbox there is more urgent news, and the next reading is not far.
+            let _ = self.inbox.try_send(Event::Used { instance, run, memory_bytes }.into());
+        }
+    }
+
+    /// How often usage is read while nobody looks: often enough for what acts on it.
+    pub(super) fn sampling_interval(&self) -> Duration {
+        let plan = self.core.plan();
+        let holds = plan.services.iter().filter_map(|service| service.memory_restart.map(|restart| restart.hold));
+        let wanted = holds.map(|hold| (hold / 2).clamp(SHORTEST_INTERVAL, LONGEST_HELD)).min();
+        wanted.map_or(plan.history.interval, |wanted| wanted.min(plan.history.interval))
     }
 
     fn own_pids(&self) -> Vec<Pid> {
@@ -70,6 +128,7 @@ impl Engine {
         let mut services = self.core.statuses(self.now.moment);
         for service in &mut services {
             service.warnings.extend_from_slice(self.watching.troubles_of(&service.name));
+            self.warn_of_limits(service);
             for instance in &mut service.instances {
                 let id = InstanceId { service: service.name.clone(), index: instance.index };
                 if let Some(message) = self.log_troubles.get(&id) {
@@ -106,9 +165,28 @@ impl Engine {
             engine_pid: own_pid(),
             started_at: self.doors.started_at,
             config: plan.file.as_ref().map(|path| path.display().to_string()),
+            web: plan.web.listen.map(|address| address.to_string()),
             own: self.usages.own,
             warnings: self.all_warnings(),
             services,
+        }
+    }
+
+    /// Says which limits of its runs are not kept, and why.
+    fn warn_of_limits(&self, service: &mut ServiceStatus) {
+        let limits = self.core.plan_of(&service.name).map(|plan| plan.limits).unwrap_or_default();
+        for instance in &service.instances {
+            let id = InstanceId { service: service.name.clone(), index: instance.index };
+            let Some(Running { limited, .. }) = self.processes.running_of(&id) else { continue };
+            let wanted = [
+                ("no_memory_limit", "memory", limited.no_memory, limits.memory.map(bytes)),
+                ("no_cpu_limit", "CPU", limited.no_cpu, limits.cpu_millis.map(cores)),
+            ];
+            for (code, what, reason, most) in wanted {
+                let (Some(reason), Some(most)) = (reason, most) else { continue };
+                let message = format!("{}: its {what} is not limited to {most}: {reason}", instance.name);
+                service.warnings.push(Warning { code: code.to_owned(), message });
+            }
         }
     }
 
@@ -127,8 +205,14 @@ impl Engine {
             all.push(Warning { code: "drift".to_owned(), message });
         }
         all.extend_from_slice(self.watching.troubles_of_file());
+        all.extend(self.notifying.troubles());
         all
     }
+}
+
+/// Thousandths of a core: `0.2 cores`.
+fn cores(millis: u64) -> String {
+    format!("{} cores", millis as f64 / 1_000.0)
 }
 
 fn own_pid() -> Pid {

@@ -12,7 +12,7 @@ use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
 use crate::guardian::{ROLE_ENGINE, ROLE_VARIABLE};
 use crate::model::service::SpawnStage;
 use crate::os::pipe;
-use crate::os::spawn::{Beyond, Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
+use crate::os::spawn::{Beyond, Home, Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
 
 /// Starts the engine: this very program with the same arguments, speaking to us over `socket`.
 pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Spawning, SpawnFailure> {
@@ -23,7 +23,7 @@ pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Sp
     let env = inherited.chain(own.map(|(key, value)| (key.into(), value.into())));
     let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new("."))?;
     spec.session = Session::Keep;
-    spawner.spawn(&Rc::new(spec), &Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) }, None)
+    spawner.spawn(&Rc::new(spec), &Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) }, Home::default())
 }
 
 /// What becomes of a new process's descriptors.
@@ -39,7 +39,7 @@ pub(super) struct Descriptors<'a> {
 /// Makes one process for the engine, on its way to its program.
 pub(super) fn run(
     spawner: &mut Spawner,
-    trees: &Trees,
+    trees: &mut Trees,
     token: Token,
     label: &str,
     mut spec: SpawnSpec,
@@ -55,22 +55,32 @@ pub(super) fn run(
     })?;
     let wiring = streams.wiring(sockets);
 
-    let born = trees.groups.as_ref().ok().and_then(|groups| Some((groups, groups.make(label, token.0).ok()?)));
-    let (spawning, group) = match born {
-        None => (spawner.spawn(&spec, &wiring, None)?, None),
-        Some((groups, (group, folder))) => match spawner.spawn(&spec, &wiring, Some(folder.as_fd())) {
-            Ok(spawning) => (spawning, Some(group)),
-            Err(failure) => {
-                groups.remove(&group);
-                match failure.stage {
-                    // The group cannot take processes after all; the tree is then found by descent.
-                    SpawnStage::Cgroup => (spawner.spawn(&spec, &wiring, None)?, None),
-                    _ => return Err(failure),
-                }
-            }
-        },
+    let born = trees.groups.as_ref().ok().and_then(|groups| groups.make(label, token.0).ok());
+    let (group, folder) = born.unzip();
+    let (mut bounds, joins) = trees.limit(&spec.most, group.as_ref(), label, token);
+    let home = Home { born: folder.as_ref().map(AsFd::as_fd), joins: &joins };
+    let failure = match spawner.spawn(&spec, &wiring, home) {
+        Ok(spawning) => return Ok(Run::new(spawning, group, bounds, streams.ours)),
+        Err(failure) => failure,
     };
-    Ok(Run::new(spawning, group, streams.ours))
+    if let Some(group) = &group {
+        // What is in the group of its own limits it no longer.
+        for controller in trees.leave(group, &bounds) {
+            bounds.limited.refuse(controller, "its control group cannot take processes".to_owned());
+        }
+    }
+    // The group cannot take processes after all; the tree is then found by descent.
+    let spawned = match failure.stage {
+        SpawnStage::Cgroup if group.is_some() => spawner.spawn(&spec, &wiring, Home { born: None, joins: &joins }),
+        _ => Err(failure),
+    };
+    match spawned {
+        Ok(spawning) => Ok(Run::new(spawning, None, bounds, streams.ours)),
+        Err(failure) => {
+            trees.unbind(&mut bounds);
+            Err(failure)
+        }
+    }
 }
 
 /// A child's three streams on their way: both ends of its pipes, and what each stream becomes.

@@ -115,8 +115,9 @@ fn work() -> Result<u8, GuardianError> {
     let mut engine = launch::engine(&mut spawner, theirs.as_fd()).map_err(GuardianError::Engine)?;
     drop(theirs);
     // While the engine starts.
-    let trees = Trees::new(&above, clock::monotonic_us(), foreign);
+    let mut trees = Trees::new(&above, clock::monotonic_us(), foreign);
     engine.wait().map_err(GuardianError::Engine)?;
+    trees.know_engine(engine.pid);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|errno| GuardianError::Prepare(errno.into()))?;
     let mut guardian = Guardian {
         spawner,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::model::names::Pid;
 use crate::model::service::{End, SpawnStage};
+use crate::os::cgroup::bounds::Limited;
 use crate::os::seqpacket;
 use crate::os::spawn::SpawnSpec;
 
@@ -113,6 +114,8 @@ pub enum FromGuardian {
         pid: Pid,
         /// The folder of its control group; none: it has none and its tree is found by descent.
         cgroup: Option<PathBuf>,
+        /// What became of what it may use at most.
+        limited: Limited,
     },
     /// It did not come to execute its program; nothing is left of it, and the token is forgotten.
     Failed {
@@ -135,6 +138,8 @@ pub enum FromGuardian {
         cpu_us: u64,
         /// Largest resident memory among them, in bytes.
         max_rss: u64,
+        /// Kills for memory in its control group during the whole run; none: it has no group that counts them.
+        oom_kills: Option<u64>,
     },
     /// The last process of its tree is gone. Comes after `Ended`, once.
     TreeGone {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use crate::guardian::protocol::Token;
 use crate::model::names::Pid;
 use crate::os::cgroup::Group;
+use crate::os::cgroup::bounds::Bounds;
 use crate::os::spawn::Spawning;
 
 /// One process asked for, and its tree.
@@ -21,6 +22,8 @@ pub(super) struct Run {
     pub(super) session: Pid,
     /// Its control group, until it is removed.
     pub(super) group: Option<Group>,
+    /// What limits its memory and CPU.
+    pub(super) bounds: Bounds,
     /// Our ends of its pipes: nothing it wrote is lost while the engine is away.
     pub(super) pipes: Vec<OwnedFd>,
     /// Nothing of it lives any more.
@@ -31,13 +34,14 @@ pub(super) struct Run {
 
 impl Run {
     /// A process on its way to its program.
-    pub(super) fn new(spawning: Spawning, group: Option<Group>, pipes: Vec<OwnedFd>) -> Self {
+    pub(super) fn new(spawning: Spawning, group: Option<Group>, bounds: Bounds, pipes: Vec<OwnedFd>) -> Self {
         Self {
             main: Some(spawning.pid),
             session: spawning.pid,
             spawning: Some(spawning),
             failed: false,
             group,
+            bounds,
             pipes,
             gone: false,
             forgotten: false,
@@ -193,6 +197,7 @@ mod tests {
             main: Some(Pid(pid)),
             session: Pid(pid),
             group: None,
+            bounds: Bounds::default(),
             pipes: vec![],
             gone: false,
             forgotten: false,

@@ -1,11 +1,13 @@
 //! The process tree of a run: by its control group where it has one, else by descent.
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 
 use crate::guardian::protocol::Token;
 use crate::guardian::runs::{Run, Runs};
 use crate::model::names::Pid;
-use crate::os::cgroup::{Groups, NoCgroup};
+use crate::os::cgroup::bounds::{Bounds, Controller, Controllers, Most};
+use crate::os::cgroup::{Group, Groups, NoCgroup, counts};
 use crate::os::tree::{self, Process};
 
 /// The variable by which an orphan says whose it is. It holds a word for each everup above it.
@@ -14,9 +16,12 @@ pub(super) const TOKEN_VARIABLE: &str = "EVERUP_TOKEN";
 /// Finds, signals and kills trees.
 #[derive(Debug)]
 pub(super) struct Trees {
+    /// How runs are limited. Before `groups`: what it changes there is put back first.
+    controllers: Controllers,
     /// The runs' control groups; none: why not.
     pub(super) groups: Result<Groups, NoCgroup>,
     own: Pid,
+    engine: Option<Pid>,
     /// Children that we had before the first of ours: an `exec` in a script makes us their parent. Never touched.
     foreign: Vec<Pid>,
     /// What our words in [`TOKEN_VARIABLE`] begin with.
@@ -31,8 +36,10 @@ impl Trees {
     pub(super) fn new(above: &str, now: u64, foreign: Vec<Pid>) -> Self {
         let own = Pid(std::process::id().cast_signed());
         Self {
+            controllers: Controllers::default(),
             groups: groups(),
             own,
+            engine: None,
             foreign,
             mark: format!("{own}-{now}."),
             above: if above.is_empty() { String::new() } else { format!("{above} ") },
@@ -88,8 +95,50 @@ impl Trees {
         }
     }
 
-    /// Removes the run's control group, if nothing lives in it.
+    /// Says which process the engine is: it moves with us when control groups ask for that.
+    pub(super) fn know_engine(&mut self, engine: Pid) {
+        self.engine = Some(engine);
+    }
+
+    /// Prepares the limits of a run that is about to be made, in its own `group` or beside it; also the descriptors
+    /// that its child must write to.
+    pub(super) fn limit(
+        &mut self,
+        most: &Most,
+        group: Option<&Group>,
+        label: &str,
+        token: Token,
+    ) -> (Bounds, Vec<OwnedFd>) {
+        if *most == Most::default() {
+            return Default::default();
+        }
+        let ours: Vec<Pid> = self.engine.into_iter().chain([self.own]).collect();
+        let own = self.groups.as_ref().ok().zip(group);
+        self.controllers.limit(most, own, &ours, label, token.0)
+    }
+
+    /// Gives up a run's own group, which took no process; what limits the run nothing now.
+    pub(super) fn leave(&self, group: &Group, bounds: &Bounds) -> Vec<Controller> {
+        if let Ok(groups) = &self.groups {
+            groups.remove(group);
+        }
+        self.controllers.kept_in_own_group(bounds)
+    }
+
+    /// Removes the groups that limited a run, if nothing lives in them.
+    pub(super) fn unbind(&self, bounds: &mut Bounds) {
+        self.controllers.remove(bounds);
+    }
+
+    /// Kills for memory that the group of the run's memory has counted.
+    pub(super) fn oom_kills(&self, run: &Run) -> Option<u64> {
+        let own = || Some(self.groups.as_ref().ok()?.path_of(run.group.as_ref()?));
+        counts::oom_kills(&run.bounds.limited.memory.clone().or_else(own)?)
+    }
+
+    /// Removes the run's control groups, if nothing lives in them.
     pub(super) fn remove_group(&self, run: &mut Run) {
+        self.unbind(&mut run.bounds);
         if let (Ok(groups), Some(group)) = (&self.groups, &run.group)
             && groups.remove(group)
         {

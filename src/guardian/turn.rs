@@ -189,8 +189,10 @@ impl Guardian {
                 continue;
             }
             let tree_empty = self.is_tree_empty(token);
+            // As long as the group is there to be asked.
+            let oom_kills = self.runs.get(token).and_then(|run| self.trees.oom_kills(run));
             let Reaped { end, cpu_us, max_rss, .. } = reaped;
-            self.post.send(FromGuardian::Ended { token, end, tree_empty, cpu_us, max_rss }, &[]);
+            self.post.send(FromGuardian::Ended { token, end, tree_empty, cpu_us, max_rss, oom_kills }, &[]);
             if tree_empty {
                 self.gone(token);
             }
@@ -212,7 +214,8 @@ impl Guardian {
                     (Ok(groups), Some(group)) => Some(groups.path_of(group)),
                     _ => None,
                 };
-                self.post.send(FromGuardian::Spawned { token, pid: run.session, cgroup }, &run.pipes);
+                let limited = run.bounds.limited.clone();
+                self.post.send(FromGuardian::Spawned { token, pid: run.session, cgroup, limited }, &run.pipes);
             }
             Err(SpawnFailure { stage, errno }) => {
                 // Its zombie is yet to be reaped; nobody will ask about it any more.
@@ -250,7 +253,7 @@ impl Guardian {
                 let made = match &held {
                     Some(sockets) => {
                         let descriptors = Descriptors { stdio, passed: fds, sockets };
-                        launch::run(&mut self.spawner, &self.trees, token, &label, spec, descriptors)
+                        launch::run(&mut self.spawner, &mut self.trees, token, &label, spec, descriptors)
                     }
                     None => Err(SpawnFailure { stage: SpawnStage::Files, errno: libc::EBADF }),
                 };

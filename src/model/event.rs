@@ -127,6 +127,35 @@ pub struct Fact {
     pub evidence: Vec<String>,
     /// What is done about it, e.g. `restarted after 250ms`.
     pub then: Option<String>,
+    /// The cause of the restart that a `starting` is counted as; none: it is none.
+    pub restart: Option<Cause>,
+    /// How a reload ended, where this is its end.
+    pub reload: Option<ReloadOutcome>,
+}
+
+/// How a reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// The new code serves.
+    Ok,
+    /// The old code serves on.
+    RolledBack,
+    /// The new code does not serve, and the old one does not either.
+    Failed,
+}
+
+impl ReloadOutcome {
+    /// Every outcome, in the order of their counts.
+    pub const ALL: [Self; 3] = [Self::Ok, Self::RolledBack, Self::Failed];
+
+    /// Its word in labels.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::RolledBack => "rolled_back",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 impl Fact {
@@ -153,6 +182,8 @@ impl Fact {
             message: None,
             evidence: vec![],
             then: None,
+            restart: None,
+            reload: None,
         }
     }
 }

@@ -35,6 +35,17 @@ pub struct LogLine {
     pub line: String,
 }
 
+/// How much of a child's output there was since everup started, in bytes; nothing of it goes down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogBytes {
+    /// Kept of stdout; also of both where they are merged.
+    pub stdout: u64,
+    /// Kept of stderr.
+    pub stderr: u64,
+    /// Not kept.
+    pub dropped: u64,
+}
+
 /// What a reader that could not keep up is told instead of the lines it missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {

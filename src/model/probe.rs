@@ -93,14 +93,27 @@ pub enum Verdict {
     Fail {
         /// For people, e.g. `503 Service Unavailable` or `no answer within 5s`.
         message: String,
-        /// Whether only time ran out: a slow machine looks the same as a hung app.
-        timed_out: bool,
+        /// In which way.
+        how: Failure,
     },
     /// Nothing can be concluded: everup itself was held up, or the question could not be put.
     Skip {
         /// For people.
         message: String,
     },
+}
+
+/// In which way a question failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    /// It was answered, but not as wanted.
+    Answer,
+    /// Only time ran out: a slow machine looks the same as a hung app.
+    Timeout,
+    /// Nobody listens there.
+    Refused,
+    /// The question could not be put, or the answer broke off.
+    Error,
 }
 
 /// A probe run once on request, for `everup probe`.

@@ -98,6 +98,21 @@ macro_rules! shown_as_in_json {
 }
 shown_as_in_json!(State, Desired, Cause, Certainty, SpawnStage);
 
+impl State {
+    /// Every state, in the contract's order.
+    pub const ALL: [Self; 9] = [
+        Self::Stopped,
+        Self::Waiting,
+        Self::Starting,
+        Self::Running,
+        Self::Reloading,
+        Self::Stopping,
+        Self::Backoff,
+        Self::Exited,
+        Self::Failed,
+    ];
+}
+
 impl Cause {
     /// Every cause, in the contract's order.
     pub const ALL: [Self; 14] = [

@@ -18,14 +18,22 @@ pub(super) struct Stat {
     pub(super) session: i32,
     /// The device number of its controlling terminal; 0: none.
     pub(super) terminal: u32,
-    /// CPU time used, in clock ticks, user and system.
-    pub(super) ticks: u64,
+    /// Page faults without I/O: its own, and those of children it has waited for.
+    pub(super) minor: [u64; 2],
+    /// Page faults that read from storage, likewise.
+    pub(super) major: [u64; 2],
+    /// CPU time in user mode, in clock ticks, likewise.
+    pub(super) user: [u64; 2],
+    /// CPU time in the kernel, likewise.
+    pub(super) system: [u64; 2],
     /// How many threads it has.
     pub(super) threads: u32,
     /// When it started, in ticks since boot: with the pid it names a process for good.
     pub(super) start: u64,
     /// Resident memory in pages.
     pub(super) pages: u64,
+    /// Time its main thread waited for storage, in clock ticks; 0 unless the kernel accounts for delays.
+    pub(super) io_wait: u64,
 }
 
 impl Stat {
@@ -47,20 +55,55 @@ impl Stat {
     fn parse(text: &[u8]) -> Option<Self> {
         // The name stands in parentheses and may itself hold any byte, so the last closing one ends it.
         let after = text.iter().rposition(|byte| *byte == b')')?;
-        let text = std::str::from_utf8(text.get(after + 1..)?).ok()?;
-        let mut fields = text.split_ascii_whitespace();
+        let mut fields = text.get(after + 2..)?.split(|byte| *byte == b' ');
         // Numbered as in proc_pid_stat(5), where the state is field 3.
-        let state = fields.next()?.bytes().next()?;
-        let parent = fields.next()?.parse().ok()?;
-        let session = fields.nth(1)?.parse().ok()?;
-        let terminal = fields.next()?.parse::<i32>().ok()?.cast_unsigned();
-        let user: u64 = fields.nth(6)?.parse().ok()?;
-        let system: u64 = fields.next()?.parse().ok()?;
-        let threads = fields.nth(4)?.parse().ok()?;
-        let start = fields.nth(1)?.parse().ok()?;
-        let pages = fields.nth(1)?.parse().unwrap_or(0);
-        Some(Self { state, parent, session, terminal, ticks: user.saturating_add(system), threads, start, pages })
+        let state = *fields.next()?.first()?;
+        let parent = i32::try_from(number(fields.next()?)?).ok()?;
+        let session = i32::try_from(number(fields.nth(1)?)?).ok()?;
+        let terminal = signed(fields.next()?)?.cast_unsigned();
+        let mut next = |skip| fields.nth(skip).and_then(number);
+        let (minor, waited_minor, major, waited_major) = (next(2)?, next(0)?, next(0)?, next(0)?);
+        let (user, system, waited_user, waited_system) = (next(0)?, next(0)?, next(0)?, next(0)?);
+        let threads = u32::try_from(next(2)?).ok()?;
+        let start = next(1)?;
+        let pages = next(1).unwrap_or(0);
+        let io_wait = next(17).unwrap_or(0);
+        Some(Self {
+            state,
+            parent,
+            session,
+            terminal,
+            minor: [minor, waited_minor],
+            major: [major, waited_major],
+            user: [user, waited_user],
+            system: [system, waited_system],
+            threads,
+            start,
+            pages,
+            io_wait,
+        })
     }
+}
+
+/// A number without a sign; none when it is anything else, or too large.
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |sum, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+fn signed(word: &[u8]) -> Option<i32> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// The number after `key` at the beginning of a line, as in `read_bytes: 4096` and `VmSwap:\t  12 kB`.
+pub(super) fn figure(text: &[u8], key: &[u8]) -> Option<u64> {
+    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(key))?;
+    number(line.split(|byte| !byte.is_ascii_digit()).find(|word| !word.is_empty())?)
 }
 
 /// At most `limit` bytes of a file.
@@ -82,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_stat_line_reads_whatever_the_name_of_the_process() {
-        let rest = " S 7 8 9 34816 9 4194560 1 2 3 4 11 12 0 0 20 0 3 0 5555 8192 77 18446744073709551615 1 1";
+        let rest = " S 7 8 9 34816 9 4194560 1 2 3 4 11 12 13 14 20 0 3 0 5555 8192 77 18446744073709551615 1 1 0 0 0 0 \
+                    0 0 0 0 0 0 17 1 0 0 42 0 0";
         for name in ["tiny", "a b", ") S 1", "x(y)z", "\u{fc}"] {
             let line = format!("42 ({name}){rest}");
             let stat = Stat::parse(line.as_bytes()).unwrap();
@@ -91,16 +135,30 @@ mod tests {
                 parent: 7,
                 session: 9,
                 terminal: 34816,
-                ticks: 23,
+                minor: [1, 2],
+                major: [3, 4],
+                user: [11, 13],
+                system: [12, 14],
                 threads: 3,
                 start: 5555,
                 pages: 77,
+                io_wait: 42,
             };
             assert_eq!(stat, expected, "{name}");
         }
         for broken in ["", "42 (x", "42 (x) S", "42 (x) S a b c", "42 (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13"] {
             assert_eq!(Stat::parse(broken.as_bytes()), None, "{broken}");
         }
+    }
+
+    #[test]
+    fn figures_are_found_by_their_key() {
+        let text = b"Name:\tx\nVmSwap:\t      12 kB\nvoluntary_ctxt_switches:\t345\nnonvoluntary_ctxt_switches:\t6\n";
+        assert_eq!(figure(text, b"VmSwap:"), Some(12));
+        assert_eq!(figure(text, b"voluntary_ctxt_switches:"), Some(345));
+        assert_eq!(figure(text, b"VmRSS:"), None);
+        assert_eq!(figure(b"Max open files            123                  456  files", b"Max open files"), Some(123));
+        assert_eq!((number(b""), number(b"1x"), number(b"99999999999999999999")), (None, None, None));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::probe::{HttpProbe, ProbeAddress, ProbeKind, Verdict};
+use crate::model::probe::{Failure, HttpProbe, ProbeAddress, ProbeKind, Verdict};
 use crate::model::template::{Slots, Template};
 use crate::model::units::format_duration;
 use crate::probe::command::{self, RunCommand};
@@ -73,7 +73,7 @@ pub async fn ask(question: Question<'_>, context: Context<'_>) -> Answer {
 fn excuse(verdict: Verdict, took: Duration, timeout: Duration) -> Verdict {
     let late = took.saturating_sub(timeout);
     match verdict {
-        Verdict::Fail { timed_out: true, .. } if late > HELD_UP => {
+        Verdict::Fail { how: Failure::Timeout, .. } if late > HELD_UP => {
             Verdict::Skip { message: format!("everup itself was held up for {}", format_duration(late)) }
         }
         other => other,

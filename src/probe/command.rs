@@ -58,7 +58,7 @@ fn judge(end: Option<&End>, output: &str, timeout: Duration) -> Verdict {
             let message = format!("the command could not be run ({stage}): {}", errno.desc());
             match errno {
                 Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE => Verdict::Skip { message },
-                _ => reason::fail(message),
+                _ => reason::error(message),
             }
         }
         Some(End::Unknown) => Verdict::Skip { message: "what became of the command is not known".to_owned() },
@@ -112,7 +112,7 @@ mod tests {
             (
                 not_spawned(Errno::ENOENT),
                 "",
-                reason::fail("the command could not be run (exec): No such file or directory"),
+                reason::error("the command could not be run (exec): No such file or directory"),
             ),
             (not_spawned(Errno::EAGAIN), "", skip("the command could not be run (exec): Try again")),
             (Some(End::Unknown), "", skip("what became of the command is not known")),

@@ -37,13 +37,13 @@ pub(super) async fn ask(tools: &Tools, address: &ProbeAddress, slots: Slots, tim
 
 async fn tcp(tools: &Tools, address: &str) -> Verdict {
     let Some((host, port)) = split(address) else {
-        return reason::fail(format!("cannot read {address:?} as host:port"));
+        return reason::error(format!("cannot read {address:?} as host:port"));
     };
     let addresses = match tools.names.look_up(host).await {
         Ok(addresses) => addresses,
-        Err(error) => return reason::fail(error.to_string()),
+        Err(error) => return reason::error(error.to_string()),
     };
-    let mut failure = reason::fail(format!("{host} has no address"));
+    let mut failure = reason::error(format!("{host} has no address"));
     for ip in addresses.iter() {
         match TcpStream::connect((*ip, port)).await {
             // The kernel may join a socket to itself when it picks the very port asked for: nobody listens there.
@@ -97,6 +97,7 @@ fn waits_for_name(tools: &Tools, address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::probe::Failure;
     use crate::model::template::Template;
 
     const SLOTS: Slots = Slots { index: 1, port: None };
@@ -125,7 +126,7 @@ mod tests {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         for host in ["127.0.0.1", "localhost"] {
             let address = format!("{host}:{port}");
-            assert_eq!(tcp_verdict(&address).await, reason::fail(format!("connection refused by {address}")));
+            assert_eq!(tcp_verdict(&address).await, reason::refused(format!("connection refused by {address}")));
         }
     }
 
@@ -137,7 +138,7 @@ mod tests {
         let address = ProbeAddress::Tcp(Template::text(format!("127.0.0.1:{port}")));
         for _ in 0..500 {
             let verdict = ask(&tools, &address, SLOTS, PATIENCE).await;
-            assert!(matches!(verdict, Verdict::Fail { timed_out: false, .. }), "{verdict:?}");
+            assert!(matches!(verdict, Verdict::Fail { how: Failure::Refused, .. }), "{verdict:?}");
         }
     }
 
@@ -159,13 +160,13 @@ mod tests {
             let path = folder.join("app.sock");
             let asked = || async { ask(&Tools::default(), &ProbeAddress::Unix(path.clone()), SLOTS, PATIENCE).await };
             let shown = path.display();
-            assert_eq!(asked().await, reason::fail(format!("there is no socket at {shown}")));
+            assert_eq!(asked().await, reason::refused(format!("there is no socket at {shown}")));
             let (short, held) = reachable(&path).unwrap();
             let listener = std::os::unix::net::UnixListener::bind(short).unwrap();
             drop(held);
             assert_eq!(asked().await, pass(format!("connected to {shown}")));
             drop(listener);
-            assert_eq!(asked().await, reason::fail(format!("connection refused by {shown}")));
+            assert_eq!(asked().await, reason::refused(format!("connection refused by {shown}")));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url};
 
-use crate::model::probe::{HttpProbe, Verdict};
+use crate::model::probe::{Failure, HttpProbe, Verdict};
 use crate::model::template::Slots;
 use crate::model::units::format_duration;
 use crate::probe::connect::{is_long, reachable};
@@ -25,7 +25,7 @@ pub(super) async fn ask(
 ) -> (Verdict, Option<String>) {
     let url = match Url::parse(&probe.url.render(slots)) {
         Ok(url) => url,
-        Err(error) => return (reason::fail(format!("cannot read the URL: {error}")), None),
+        Err(error) => return (reason::error(format!("cannot read the URL: {error}")), None),
     };
     let mut seen = None;
     match tokio::time::timeout(timeout, converse(tools, probe, slots, url.clone(), &mut seen)).await {
@@ -81,8 +81,8 @@ async fn send(
         socket => (tools.client(Route { socket: socket.clone(), trust }).await, None),
     };
     let method = Method::from_bytes(probe.method.as_bytes())
-        .map_err(|_| reason::fail(format!("cannot send the method {:?}", probe.method)))?;
-    let mut request = client.map_err(reason::fail)?.request(method, url);
+        .map_err(|_| reason::error(format!("cannot send the method {:?}", probe.method)))?;
+    let mut request = client.map_err(reason::error)?.request(method, url);
     for (name, value) in &probe.headers {
         request = request.header(name, value.render(slots));
     }
@@ -95,7 +95,7 @@ fn judge(tools: &Tools, probe: &HttpProbe, status: StatusCode, body: &[u8]) -> V
         return reason::fail(words(status));
     }
     match probe.body.as_deref().map(|pattern| (pattern, tools.pattern(pattern))) {
-        Some((_, Err(error))) => reason::fail(error),
+        Some((_, Err(error))) => reason::error(error),
         Some((pattern, Ok(regex))) if !regex.is_match(body) => reason::fail(format!("body does not match /{pattern}/")),
         Some((_, Ok(_))) | None => Verdict::Pass { message: words(status) },
     }
@@ -104,9 +104,7 @@ fn judge(tools: &Tools, probe: &HttpProbe, status: StatusCode, body: &[u8]) -> V
 /// The answer began with `status`, then this went wrong.
 fn broken(status: StatusCode, verdict: Verdict) -> Verdict {
     match verdict {
-        Verdict::Fail { message, timed_out } => {
-            Verdict::Fail { message: format!("{}, but {message}", words(status)), timed_out }
-        }
+        Verdict::Fail { message, how } => Verdict::Fail { message: format!("{}, but {message}", words(status)), how },
         Verdict::Pass { .. } | Verdict::Skip { .. } => verdict,
     }
 }
@@ -115,7 +113,7 @@ fn overdue(tools: &Tools, url: &Url, seen: Option<StatusCode>, timeout: Duration
     match (seen, url.host_str()) {
         (Some(status), _) => Verdict::Fail {
             message: format!("{}, but its body did not end within {}", words(status), format_duration(timeout)),
-            timed_out: true,
+            how: Failure::Timeout,
         },
         (None, Some(host)) if tools.names.is_waiting_for(host) => {
             reason::overdue(&format!("dns: no address of {host}"), timeout)

@@ -63,7 +63,7 @@ pub(super) async fn ask(tools: &Tools, lines: Option<&mut Lines>, pattern: &str,
     };
     let regex = match tools.pattern(pattern) {
         Ok(regex) => regex,
-        Err(error) => return reason::fail(error),
+        Err(error) => return reason::error(error),
     };
     match tokio::time::timeout(timeout, lines.find(&regex)).await {
         Ok(Ok(Some(line))) => Verdict::Pass { message: format!("it said: {line}") },

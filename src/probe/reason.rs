@@ -6,18 +6,28 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::model::probe::Verdict;
+use crate::model::probe::{Failure, Verdict};
 use crate::model::units::format_duration;
 use crate::probe::names::{self, NameError};
 
-/// It did not pass.
+/// It was answered, but not as wanted.
 pub(super) fn fail(message: impl Into<String>) -> Verdict {
-    Verdict::Fail { message: message.into(), timed_out: false }
+    Verdict::Fail { message: message.into(), how: Failure::Answer }
+}
+
+/// Nobody listens there.
+pub(super) fn refused(message: impl Into<String>) -> Verdict {
+    Verdict::Fail { message: message.into(), how: Failure::Refused }
+}
+
+/// The question could not be put, or the answer broke off.
+pub(super) fn error(message: impl Into<String>) -> Verdict {
+    Verdict::Fail { message: message.into(), how: Failure::Error }
 }
 
 /// Time ran out; `what` is missing, e.g. `no answer`.
 pub(super) fn overdue(what: &str, timeout: Duration) -> Verdict {
-    Verdict::Fail { message: format!("{what} within {}", format_duration(timeout)), timed_out: true }
+    Verdict::Fail { message: format!("{what} within {}", format_duration(timeout)), how: Failure::Timeout }
 }
 
 /// What an error of a connection to `peer` (`host:port` or a socket's path) means.
@@ -29,13 +39,15 @@ pub(super) fn of_connection(error: &io::Error, peer: &str) -> Verdict {
         return Verdict::Skip { message: format!("everup could not ask: {}", errno.desc()) };
     }
     let local = peer.rsplit_once(':').is_some_and(|(host, _)| names::is_localhost(host));
-    fail(match error.kind() {
-        Kind::ConnectionRefused => format!("connection refused by {peer}"),
+    self::error(match error.kind() {
+        Kind::ConnectionRefused => return refused(format!("connection refused by {peer}")),
         // Both families are tried for it; the second may not exist here at all.
-        Kind::AddrNotAvailable | Kind::Unsupported if local => format!("connection refused by {peer}"),
+        Kind::AddrNotAvailable | Kind::Unsupported if local => {
+            return refused(format!("connection refused by {peer}"));
+        }
+        Kind::NotFound => return refused(format!("there is no socket at {peer}")),
         Kind::ConnectionReset | Kind::BrokenPipe | Kind::ConnectionAborted => format!("connection reset by {peer}"),
         Kind::UnexpectedEof => format!("{peer} closed the connection without an answer"),
-        Kind::NotFound => format!("there is no socket at {peer}"),
         Kind::PermissionDenied => format!("permission denied by {peer}"),
         Kind::WouldBlock => format!("the queue of connections of {peer} is full"),
         _ => format!("cannot reach {peer}: {}", plain(error)),
@@ -48,23 +60,23 @@ pub(super) fn of_exchange(error: &reqwest::Error, peer: &str) -> Verdict {
     let mut last = error.to_string();
     while let Some(current) = cause {
         if let Some(error) = current.downcast_ref::<NameError>() {
-            return fail(error.to_string());
+            return self::error(error.to_string());
         }
         if let Some(error) = current.downcast_ref::<io::Error>() {
             return tls_within(error).map_or_else(|| of_connection(error, peer), |error| of_tls(error, peer));
         }
         if let Some(error) = current.downcast_ref::<hyper::Error>() {
             if error.is_parse() {
-                return fail(format!("{peer} did not answer in HTTP ({error})"));
+                return self::error(format!("{peer} did not answer in HTTP ({error})"));
             }
             if error.is_incomplete_message() {
-                return fail(format!("{peer} closed the connection without a whole answer"));
+                return self::error(format!("{peer} closed the connection without a whole answer"));
             }
         }
         last = current.to_string();
         cause = current.source();
     }
-    fail(format!("cannot ask {peer}: {last}"))
+    self::error(format!("cannot ask {peer}: {last}"))
 }
 
 /// The error of TLS that `error` stands for, however often it is wrapped.
@@ -82,10 +94,10 @@ fn of_tls(error: &rustls::Error, peer: &str) -> Verdict {
             "it is for another name".to_owned()
         }
         rustls::Error::InvalidCertificate(other) => format!("{other:?}"),
-        rustls::Error::InvalidMessage(_) => return fail(format!("{peer} does not speak TLS")),
-        other => return fail(format!("TLS with {peer} failed: {other}")),
+        rustls::Error::InvalidMessage(_) => return self::error(format!("{peer} does not speak TLS")),
+        other => return self::error(format!("TLS with {peer} failed: {other}")),
     };
-    fail(format!("the certificate of {peer} is not valid: {why} (`insecure: true` accepts it)"))
+    self::error(format!("the certificate of {peer} is not valid: {why} (`insecure: true` accepts it)"))
 }
 
 /// The kernel's words without the number that the standard library adds.

@@ -133,6 +133,9 @@ fn responses(gives: Gives, generator: &mut SchemaGenerator) -> Value {
                 shape(generator).to_value(),
             ),
         }),
+        Gives::Metrics => json!({
+            "200": of(&["text/plain", "application/openmetrics-text"], "The page.", json!({ "type": "string" })),
+        }),
         Gives::Document => json!({ "200": of(&one, "An OpenAPI 3.1 document.", json!({ "type": "object" })) }),
     };
     responses["default"] = json!({ "$ref": "#/components/responses/Refused" });

@@ -8,10 +8,10 @@ use tokio::sync::watch;
 
 use crate::meter::Figures;
 use crate::meter::recent::{APART_MS, Recent};
-use crate::model::names::InstanceId;
-use crate::model::overview::{InstanceOverview, Overview, ServiceOverview};
+use crate::model::names::{InstanceId, ServiceName};
+use crate::model::overview::{InstanceOverview, Overview, Requests, ServiceOverview};
 use crate::model::status::{InstanceStatus, ServiceStatus, Status};
-use crate::model::units::Timestamp;
+use crate::model::units::{Moment, Now, Timestamp};
 use crate::server::dispatch::Call;
 use crate::server::door::Desk;
 use crate::server::listener::closed;
@@ -34,26 +34,32 @@ pub(crate) async fn overview(call: &Call) -> Reply {
 /// The project now, with what is new since `since` of what was seen of late.
 pub(crate) async fn look(desk: &Desk, since: Timestamp) -> Overview {
     let status = desk.handle.status().await;
-    let at = (desk.handle.clock)().wall;
+    let now = (desk.handle.clock)();
     let figures = desk.handle.meter.read();
-    compose(status, &figures, at, since)
+    compose(status, &figures, now, since)
 }
 
-fn compose(status: Status, figures: &Figures, at: Timestamp, since: Timestamp) -> Overview {
+fn compose(status: Status, figures: &Figures, now: Now, since: Timestamp) -> Overview {
     Overview {
         v: 1,
-        at,
+        at: now.wall,
         project: status.project,
         version: status.version,
         started_at: status.started_at,
         own: status.own,
         host: figures.host.clone(),
         warnings: status.warnings,
-        services: status.services.into_iter().map(|service| of_service(service, figures, since)).collect(),
+        services: status.services.into_iter().map(|service| of_service(service, figures, now.moment, since)).collect(),
     }
 }
 
-fn of_service(service: ServiceStatus, figures: &Figures, since: Timestamp) -> ServiceOverview {
+/// A status without any figures, for tests.
+#[cfg(test)]
+pub(crate) fn of_status(status: Status, at: Timestamp) -> Overview {
+    compose(status, &Figures::default(), Now { moment: Moment(10_000), wall: at }, Timestamp(0))
+}
+
+fn of_service(service: ServiceStatus, figures: &Figures, now: Moment, since: Timestamp) -> ServiceOverview {
     let none = Recent::default();
     let instances = service.instances.into_iter().map(|instance| {
         let id = InstanceId { service: service.name.clone(), index: instance.index };
@@ -61,6 +67,7 @@ fn of_service(service: ServiceStatus, figures: &Figures, since: Timestamp) -> Se
     });
     ServiceOverview {
         instances: instances.collect(),
+        requests: requests(&service.name, figures, now),
         name: service.name,
         kind: service.kind,
         state: service.state,
@@ -72,8 +79,17 @@ fn of_service(service: ServiceStatus, figures: &Figures, since: Timestamp) -> Se
         reason: service.reason,
         restarts: service.restarts,
         warnings: service.warnings,
-        requests: None,
     }
+}
+
+/// What its access lines say; none where they are not read.
+fn requests(service: &ServiceName, figures: &Figures, now: Moment) -> Option<Requests> {
+    figures.services.get(service).filter(|planned| planned.reads_requests)?;
+    let mut sum = Requests::default();
+    for (_, instance) in figures.instances.iter().filter(|(id, _)| &id.service == service) {
+        instance.requests.add_to(&mut sum, now);
+    }
+    Some(sum)
 }
 
 fn of_instance(instance: InstanceStatus, recent: &Recent, since: Timestamp) -> InstanceOverview {

@@ -14,6 +14,7 @@ use crate::model::why::Why;
 use crate::server::access::Access;
 use crate::server::actions::{DownBody, ProbeAnswer, ScaleBody, SignalBody, UpBody};
 use crate::server::arguments::{Argument, Kind};
+use crate::server::discovery::Target;
 use crate::server::look::{Liveness, Readiness, ServiceAnswer};
 
 /// One row.
@@ -60,6 +61,8 @@ pub(crate) enum Gives {
     Action(Shape),
     /// One object a line, or server-sent events.
     Lines(Shape),
+    /// The page that Prometheus scrapes.
+    Metrics,
     /// This table as a document.
     Document,
 }
@@ -85,6 +88,8 @@ pub(crate) enum Does {
     Down,
     Livez,
     Readyz,
+    Metrics,
+    Discovery,
     Document,
 }
 
@@ -126,6 +131,11 @@ static GREP: Argument =
     Argument { name: "grep", kind: Kind::Text, about: "Only lines this regular expression matches." };
 static SERVICES: Argument =
     Argument { name: "services", kind: Kind::Text, about: "Selectors separated by commas; all unless given." };
+static PSS: Argument = Argument {
+    name: "pss",
+    kind: Kind::Flag,
+    about: "With usage.pss_bytes: memory with what is shared counted once. Takes milliseconds for large processes.",
+};
 static SERVICE: Argument = Argument { name: "service", kind: Kind::Text, about: "Only events of this selector." };
 
 /// For an answer that only needs the loop's attention.
@@ -135,7 +145,7 @@ pub(crate) const QUICK: Duration = Duration::from_secs(10);
 const PROBES: Duration = Duration::from_secs(70);
 
 /// Every route there is.
-pub(crate) static TABLE: [Route; 19] = [
+pub(crate) static TABLE: [Route; 21] = [
     Route {
         method: Method::GET,
         path: "/v1/status",
@@ -162,8 +172,8 @@ pub(crate) static TABLE: [Route; 19] = [
         method: Method::GET,
         path: "/v1/services/{name}",
         name: "service",
-        about: "One service, or one instance of it; for a glob an object with all it names.",
-        arguments: &[],
+        about: "One service, or one instance of it, with all that it uses; for a glob an object with all it names.",
+        arguments: &[&PSS],
         takes: None,
         gives: Gives::Object(shape::<ServiceAnswer>),
         limit: QUICK,
@@ -333,6 +343,28 @@ pub(crate) static TABLE: [Route; 19] = [
         gives: Gives::Verdict(shape::<Readiness>),
         limit: QUICK,
         does: Does::Readyz,
+    },
+    Route {
+        method: Method::GET,
+        path: "/metrics",
+        name: "metrics",
+        about: "Everything for Prometheus: OpenMetrics 1.0.0 where Accept asks for it, else the classic text 0.0.4.",
+        arguments: &[],
+        takes: None,
+        gives: Gives::Metrics,
+        limit: QUICK,
+        does: Does::Metrics,
+    },
+    Route {
+        method: Method::GET,
+        path: "/sd",
+        name: "discovery",
+        about: "The instances that run and serve metrics themselves (`metrics:` in the file), for Prometheus' HTTP service discovery.",
+        arguments: &[],
+        takes: None,
+        gives: Gives::Object(shape::<Vec<Target>>),
+        limit: QUICK,
+        does: Does::Discovery,
     },
     Route {
         method: Method::GET,

@@ -228,6 +228,7 @@ impl Watch {
                 | Event::HookEnded { .. }
                 | Event::Changed { .. }
                 | Event::Checked { .. }
+                | Event::Used { .. }
                 | Event::Tick => {}
             }
         }
@@ -375,7 +376,7 @@ impl Watch {
                 });
             }
             Action::Dismiss { instance, run } => self.seen(instance, *run, |seen| seen.asked.clear()),
-            Action::EndTree { instance, run } => self.seen(instance, *run, |seen| match &mut seen.stopping {
+            Action::EndTree { instance, run, .. } => self.seen(instance, *run, |seen| match &mut seen.stopping {
                 Some(stopping) => stopping.killed = true,
                 None => seen.stopping = Some(Stopping { begun: step.now, late: 0, killed: true }),
             }),

@@ -9,7 +9,7 @@ use everup::core::action::Scope;
 use everup::core::event::{Event, Hook, Notice, Traces};
 use everup::model::names::{InstanceId, Pid, Run};
 use everup::model::plan::{Kind, ReloadPlan, ServicePlan};
-use everup::model::probe::{ProbeKind, ProbePlan, ProbeRole, Verdict};
+use everup::model::probe::{Failure, ProbeKind, ProbePlan, ProbeRole, Verdict};
 use everup::model::service::{End, SpawnStage};
 use everup::model::signal::Signal;
 
@@ -333,9 +333,12 @@ impl Kernel {
             (0, Verdict::Skip { message })
         } else if hung {
             let timed_out = dice.percent(50);
-            (if timed_out { timeout } else { 1 }, Verdict::Fail { message, timed_out })
+            (
+                if timed_out { timeout } else { 1 },
+                Verdict::Fail { message, how: if timed_out { Failure::Timeout } else { Failure::Answer } },
+            )
         } else if chaos && dice.percent(10) {
-            (1, Verdict::Fail { message, timed_out: false })
+            (1, Verdict::Fail { message, how: Failure::Answer })
         } else {
             let listens = matches!(probe.how, ProbeKind::Log(_));
             let longest = if listens { timeout } else { timeout / 4 };

@@ -239,7 +239,7 @@ impl World {
             Action::Signal { instance, run, signal, scope } => {
                 self.kernel.signal(dice, now, &(instance, run), signal, scope);
             }
-            Action::EndTree { instance, run } => self.kernel.end_tree(dice, now, &(instance, run)),
+            Action::EndTree { instance, run, .. } => self.kernel.end_tree(dice, now, &(instance, run)),
             Action::Ask { instance, run, role, seq, plan } => {
                 let probes = plan.health.probes();
                 if let Some((_, probe)) = probes.into_iter().find(|(known, _)| *known == role) {
@@ -504,6 +504,7 @@ fn brief_event(event: &Event) -> String {
         Event::HookEnded { instance, run, hook, result } => {
             format!("HookEnded {} {hook:?} {result:?}", life(instance, *run))
         }
+        Event::Used { instance, run, memory_bytes } => format!("Used {} {memory_bytes}", life(instance, *run)),
         Event::Abandoned { id } => format!("Abandoned {id:?}"),
         Event::Changed { service, files, .. } => format!("Changed {service} {files:?}"),
         Event::Checked { service, seq, result } => format!("Checked {service} {seq} {result:?}"),
@@ -529,7 +530,7 @@ fn brief(action: &Action) -> String {
         Action::Signal { instance, run, signal, scope } => {
             format!("Signal {} {signal} {scope:?}", life(instance, *run))
         }
-        Action::EndTree { instance, run } => format!("EndTree {}", life(instance, *run)),
+        Action::EndTree { instance, run, .. } => format!("EndTree {}", life(instance, *run)),
         Action::Dismiss { instance, run } => format!("Dismiss {}", life(instance, *run)),
         Action::Answer { id, result } => format!("Answer {id:?} {result:?}"),
         Action::Check { service, seq, files, .. } => format!("Check {service} {seq} {files:?}"),

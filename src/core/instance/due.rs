@@ -77,7 +77,7 @@ impl Instance {
                     self.kill(cx);
                 } else {
                     self.unkillable = true;
-                    cx.out.push(Action::EndTree { instance: self.id.clone(), run: dying.run });
+                    cx.out.push(Action::EndTree { instance: self.id.clone(), run: dying.run, overdue: false });
                 }
             }
             Phase::Cleaning { .. } => self.cut_cleaning(cx),
@@ -112,6 +112,7 @@ impl Instance {
         let plan = &self.plan;
         match &mut self.phase {
             Phase::Starting { live, ready_by } => {
+                live.excuse_memory(lag);
                 live.health.excuse(&plan.health, lag);
                 // Time for one more question and its answer.
                 let answer = gate_role(&plan.health).and_then(|role| probe_of(&plan.health, role));
@@ -119,6 +120,7 @@ impl Instance {
                 put_off(ready_by, lag, least, &mut live.grants, now);
             }
             Phase::Running { live } => {
+                live.excuse_memory(lag);
                 live.health.excuse(&plan.health, lag);
                 if let (Some(by), Some(within)) = (&mut live.watchdog_by, plan.watchdog) {
                     let least = if lag > within / 2 { within } else { GRACE.min(within) };

@@ -100,14 +100,15 @@ impl Instance {
     /// Patience is over: kills what is left of the tree.
     pub(crate) fn kill(&mut self, cx: &mut Context<'_>) {
         if let Phase::Stopping(dying) = &mut self.phase {
-            if dying.killing.is_none() {
+            let overdue = dying.killing.is_none();
+            if overdue {
                 dying.killing = Some(cx.now.moment);
                 let waited = format_duration(cx.now.moment.since(dying.begun));
                 if let Some(why) = &mut dying.asked {
                     why.evidence.push(format!("it did not end within {waited} and was killed"));
                 }
             }
-            cx.out.push(Action::EndTree { instance: self.id.clone(), run: dying.run });
+            cx.out.push(Action::EndTree { instance: self.id.clone(), run: dying.run, overdue });
         }
     }
 
@@ -219,7 +220,7 @@ impl Instance {
                 grants: 0,
             });
             if !tree_empty {
-                cx.out.push(Action::EndTree { instance: self.id.clone(), run });
+                cx.out.push(Action::EndTree { instance: self.id.clone(), run, overdue: false });
             }
         }
         if tree_empty {

@@ -4,6 +4,7 @@
 
 pub(crate) mod due;
 pub(crate) mod ending;
+pub(crate) mod memory;
 pub(crate) mod next;
 pub(crate) mod policy;
 pub(crate) mod running;
@@ -145,6 +146,8 @@ pub(crate) struct Live {
     /// It has been good for `reset_after` in one piece.
     pub(crate) proven: bool,
     pub(crate) watchdog_by: Option<Moment>,
+    /// Since when its memory has been above `memory_restart` at every reading.
+    pub(crate) above_since: Option<Moment>,
     /// How often a deadline of it was put off because everup itself was late.
     pub(crate) grants: u8,
 }

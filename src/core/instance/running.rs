@@ -33,8 +33,7 @@ impl Instance {
             Phase::Running { live } => {
                 let finding = live.health.answered(&plan.health, answer, cx.now.moment);
                 if role == ProbeRole::Liveness && finding != Finding::Stale && matches!(verdict, Verdict::Pass { .. }) {
-                    // It answers again: whoever waits for its turn to be restarted need not be.
-                    self.waits_to_heal = None;
+                    self.forget_probe();
                 }
                 if matches!(finding, Finding::Failure | Finding::Failing { .. }) {
                     self.record_failure(role, verdict, cx);
@@ -122,7 +121,7 @@ impl Instance {
     fn become_healthy(&mut self, cx: &mut Context<'_>) {
         let Phase::Running { live } = &mut self.phase else { return };
         let before = live.healthy.replace(true);
-        self.waits_to_heal = None;
+        self.forget_probe();
         if before == Some(false) {
             cx.out.push(Action::Record(self.fact(EventWord::Healthy)));
         }
@@ -255,7 +254,7 @@ impl Instance {
     /// Its probes are configured anew while it runs: the questions begin again, what was found stays until then.
     pub(crate) fn rethink_health(&mut self, cx: &mut Context<'_>) {
         let plan = self.plan.clone();
-        self.waits_to_heal = None;
+        self.forget_probe();
         if let Some(live) = self.live() {
             cx.out.push(Action::Dismiss { instance: self.id.clone(), run: live.run });
         }

@@ -18,7 +18,9 @@ use crate::model::service::Cause;
 impl Instance {
     /// Begins the next run: `before_start` first, if there is one. The caller has seen that what it needs is there.
     pub(crate) fn begin(&mut self, cx: &mut Context<'_>) {
-        if self.run.0 > 0 && self.last_end.is_some() {
+        let last_end = self.last_end.as_ref().filter(|_| self.run.0 > 0);
+        let restart = last_end.map(|end| self.start_cause.unwrap_or(end.cause));
+        if restart.is_some() {
             self.count_restart(cx.now.moment);
         }
         if std::mem::take(&mut self.automatic_start) {
@@ -33,7 +35,7 @@ impl Instance {
         self.signalled = None;
         self.said_ready = false;
         self.said = None;
-        let fact = Fact { cause: self.start_cause, ..self.fact(EventWord::Starting) };
+        let fact = Fact { cause: self.start_cause, restart, ..self.fact(EventWord::Starting) };
         cx.out.push(Action::Record(fact));
         let (run, since) = (self.run, cx.now);
         if self.plan.hooks.before_start.is_some() {
@@ -114,6 +116,7 @@ impl Instance {
             good_since: None,
             proven: false,
             watchdog_by: None,
+            above_since: None,
             grants: 0,
         };
         if gated {

@@ -15,7 +15,7 @@ use crate::model::plan::{
     CodeRange, ControlPlan, HealthPlan, HistoryPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, LogsPlan,
     LogsTo, Need, Plan, Policy, ReloadPlan, RestartPlan, ServicePlan, StopPlan, Until, WebPlan,
 };
-use crate::model::probe::{ProbeAddress, ProbeKind, ProbePlan, ProbeRole, Verdict};
+use crate::model::probe::{Failure, ProbeAddress, ProbeKind, ProbePlan, ProbeRole, Verdict};
 use crate::model::service::{End, State};
 use crate::model::signal::Signal;
 use crate::model::status::{InstanceStatus, ServiceStatus};
@@ -401,6 +401,6 @@ pub(crate) fn target(text: &str) -> Target {
 
 pub(crate) fn probed(instance: InstanceId, run: Run, role: ProbeRole, seq: u64, pass: bool) -> Event {
     let message = if pass { "200 OK" } else { "no answer" }.to_owned();
-    let verdict = if pass { Verdict::Pass { message } } else { Verdict::Fail { message, timed_out: false } };
+    let verdict = if pass { Verdict::Pass { message } } else { Verdict::Fail { message, how: Failure::Answer } };
     Event::Probed { instance, run, role, seq, verdict, took_us: 1_000, busy: false }
 }

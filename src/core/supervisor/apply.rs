@@ -188,7 +188,11 @@ impl Instance {
                 return self.desired == Desired::Up;
             }
             let asked_anew = self.plan.health != new.health;
+            let bounded_anew = self.plan.memory_restart != new.memory_restart;
             self.plan = new.clone();
+            if bounded_anew {
+                self.forget_memory();
+            }
             if asked_anew {
                 self.rethink_health(cx);
             }

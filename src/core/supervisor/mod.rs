@@ -216,6 +216,9 @@ impl Supervisor {
                 self.with(&instance, now, out, |i, cx| i.probed(&answer, cx));
             }
             Event::Notified { instance, notice, .. } => self.with(&instance, now, out, |i, cx| i.notified(notice, cx)),
+            Event::Used { instance, memory_bytes, .. } => {
+                self.with(&instance, now, out, |i, cx| i.used(memory_bytes, cx));
+            }
             Event::HookEnded { instance, hook, result, .. } => {
                 self.with(&instance, now, out, |i, cx| i.hook_ended(hook, &result, cx));
             }

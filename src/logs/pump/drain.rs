@@ -1,6 +1,7 @@
 //! One pipe being drained: how much it brought, how large it is, whether it floods.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -8,6 +9,8 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use crate::logs::pump::scratch::Scratch;
 use crate::logs::pump::sink::{Pulled, Sink, Turn};
+use crate::logs::pump::tally::Tally;
+use crate::model::log::Stream;
 use crate::model::names::InstanceId;
 
 /// A stream takes at most this much of a turn, so that a flood delays nobody.
@@ -50,6 +53,8 @@ pub(super) struct Drain {
     fulls: u32,
     full_us: u64,
     active_us: u64,
+    /// Where its bytes are counted.
+    tally: (Stream, Arc<Tally>),
 }
 
 /// Whether the pipe wakes the thread.
@@ -75,7 +80,12 @@ pub(super) enum Next {
 
 impl Drain {
     /// Takes a pipe's read end, and makes it non-blocking.
-    pub(super) fn new(instance: InstanceId, pipe: OwnedFd, sink: Sink) -> nix::Result<Self> {
+    pub(super) fn new(
+        instance: InstanceId,
+        pipe: OwnedFd,
+        sink: Sink,
+        tally: (Stream, Arc<Tally>),
+    ) -> nix::Result<Self> {
         let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
         fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         // Other things than pipes have no size: they never count as full.
@@ -91,6 +101,7 @@ impl Drain {
             fulls: 0,
             full_us: 0,
             active_us: 0,
+            tally,
         })
     }
 
@@ -118,7 +129,7 @@ impl Drain {
 
     /// Takes one turn's worth.
     pub(super) fn serve(&mut self, turn: &Turn, scratch: &mut Scratch) -> (Pulled, Next) {
-        let pulled = self.sink.pull(self.pipe.as_fd(), TURN, turn, scratch);
+        let pulled = self.pull(turn, scratch);
         let quiet = turn.now_us.saturating_sub(self.active_us) > QUIET_US;
         if pulled.taken > 0 {
             self.active_us = turn.now_us;
@@ -139,11 +150,18 @@ impl Drain {
         (pulled, next)
     }
 
+    fn pull(&mut self, turn: &Turn, scratch: &mut Scratch) -> Pulled {
+        let pulled = self.sink.pull(self.pipe.as_fd(), TURN, turn, scratch);
+        let (stream, tally) = &self.tally;
+        tally.add(*stream, pulled.taken, pulled.kept);
+        pulled
+    }
+
     /// Takes what is in the pipe now; at most 4 MiB.
     pub(super) fn empty(&mut self, turn: &Turn, scratch: &mut Scratch) -> Pulled {
         let mut sum = Pulled::default();
         while sum.taken < LEFTOVER && !sum.end {
-            let pulled = self.sink.pull(self.pipe.as_fd(), TURN, turn, scratch);
+            let pulled = self.pull(turn, scratch);
             sum = Pulled { taken: sum.taken + pulled.taken, kept: sum.kept + pulled.kept, end: pulled.end };
             if pulled.taken == 0 {
                 break;

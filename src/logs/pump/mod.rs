@@ -9,6 +9,7 @@ mod loss;
 mod rest;
 mod scratch;
 mod sink;
+mod tally;
 mod worker;
 
 use std::io;
@@ -19,7 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::logs::pump::tally::Tallies;
 use crate::logs::pump::worker::Worker;
+use crate::model::log::LogBytes;
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::LogsPlan;
 
@@ -57,6 +60,7 @@ pub struct LogFault {
 pub struct Pump {
     inbox: Arc<Inbox>,
     progress: watch::Receiver<u64>,
+    tallies: Tallies,
 }
 
 /// What the thread is asked for.
@@ -97,9 +101,10 @@ impl Pump {
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let inbox = Arc::new(Inbox { orders: Mutex::default(), bell });
         let (sender, progress) = watch::channel(0);
-        let worker = Worker::new(dir, Arc::clone(&inbox), sender)?;
+        let tallies = Tallies::default();
+        let worker = Worker::new(dir, Arc::clone(&inbox), sender, tallies.clone())?;
         std::thread::Builder::new().name("logs".to_owned()).stack_size(256 * 1024).spawn(move || worker.run())?;
-        Ok(Self { inbox, progress })
+        Ok(Self { inbox, progress, tallies })
     }
 
     /// Takes over the output of a run. An earlier run of that instance is drained and ended first.
@@ -118,6 +123,11 @@ impl Pump {
     /// Counts up when files grew, at most every 5 ms.
     pub fn progress(&self) -> watch::Receiver<u64> {
         self.progress.clone()
+    }
+
+    /// How much every instance whose output is kept has written since the pump began, over all its runs.
+    pub fn bytes(&self) -> Vec<(InstanceId, LogBytes)> {
+        self.tallies.read()
     }
 
     /// Tells what could not be kept. The latest caller is told; an earlier receiver ends.

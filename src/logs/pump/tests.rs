@@ -319,13 +319,14 @@ fn known_thread(dir: &Path) -> (Pump, i32) {
     let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).unwrap();
     let inbox = Arc::new(Inbox { orders: Mutex::default(), bell });
     let (sender, progress) = watch::channel(0);
-    let worker = Worker::new(dir.to_path_buf(), Arc::clone(&inbox), sender).unwrap();
+    let tallies = Tallies::default();
+    let worker = Worker::new(dir.to_path_buf(), Arc::clone(&inbox), sender, tallies.clone()).unwrap();
     let (tell, told) = channel::sync_channel(1);
     thread::spawn(move || {
         tell.send(nix::unistd::gettid().as_raw()).unwrap();
         worker.run();
     });
-    (Pump { inbox, progress }, told.recv().unwrap())
+    (Pump { inbox, progress, tallies }, told.recv().unwrap())
 }
 
 /// Nanoseconds of CPU and time slices of a thread.

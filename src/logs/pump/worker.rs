@@ -15,6 +15,7 @@ use crate::logs::pump::drain::{Drain, Next};
 use crate::logs::pump::rest::Alarm;
 use crate::logs::pump::scratch::Scratch;
 use crate::logs::pump::sink::{Sink, Turn};
+use crate::logs::pump::tally::Tallies;
 use crate::logs::pump::{Attach, Inbox, LogFault, Order};
 use crate::logs::read::Reader;
 use crate::model::log::Stream;
@@ -56,6 +57,7 @@ pub(super) struct Worker {
     grown: usize,
     growth: Growth,
     faults: Option<mpsc::Sender<LogFault>>,
+    tallies: Tallies,
 }
 
 /// The attached run of an instance.
@@ -78,7 +80,12 @@ struct Growth {
 }
 
 impl Worker {
-    pub(super) fn new(dir: PathBuf, inbox: Arc<Inbox>, progress: watch::Sender<u64>) -> std::io::Result<Self> {
+    pub(super) fn new(
+        dir: PathBuf,
+        inbox: Arc<Inbox>,
+        progress: watch::Sender<u64>,
+        tallies: Tallies,
+    ) -> std::io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let alarm = Alarm::new()?;
         epoll.add(&inbox.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
@@ -99,6 +106,7 @@ impl Worker {
             grown: 0,
             growth: Growth { sender: progress, due_us: None, told_us: 0 },
             faults: None,
+            tallies,
         })
     }
 
@@ -243,18 +251,18 @@ impl Worker {
         };
         let began = clock::now().wall;
         self.lives.insert(instance.clone(), Life { run, streams: Vec::new(), ended: Vec::new(), latest: None });
-        for (place, pipe) in [(out, stdout), (err, stderr)] {
+        for (stream, place, pipe) in [(Stream::Stdout, out, stdout), (Stream::Stderr, err, stderr)] {
             let Some(pipe) = pipe else { continue };
             let sink = Sink::new(place, plan.max_size, plan.keep, run, began);
-            if let Err(errno) = self.open(&instance, pipe, sink) {
+            if let Err(errno) = self.open(&instance, stream, pipe, sink) {
                 self.tell(&instance, 0, &format!("cannot read the output of {instance}: {errno}"));
             }
         }
     }
 
-    fn open(&mut self, instance: &InstanceId, pipe: OwnedFd, sink: Sink) -> nix::Result<()> {
+    fn open(&mut self, instance: &InstanceId, of: Stream, pipe: OwnedFd, sink: Sink) -> nix::Result<()> {
         let id = self.next_id;
-        let mut stream = Drain::new(instance.clone(), pipe, sink)?;
+        let mut stream = Drain::new(instance.clone(), pipe, sink, (of, self.tallies.of(instance)))?;
         stream.watch(&self.epoll, id)?;
         self.next_id += 1;
         self.streams.insert(id, stream);

@@ -9,22 +9,47 @@ use std::path::{Path, PathBuf};
 #[error("{0}")]
 pub struct NoCgroup(pub String);
 
-/// The folder of our own group in a cgroup v2 tree, by the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
+/// Which of the kernel's trees of control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind<'a> {
+    /// The one of cgroup v2.
+    V2,
+    /// The one of cgroup v1 that this controller sits on.
+    V1(&'a str),
+}
+
+impl std::fmt::Display for Kind<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::V2 => f.write_str("cgroup v2 tree"),
+            Self::V1(controller) => write!(f, "cgroup v1 tree for {controller}"),
+        }
+    }
+}
+
+/// The folder of our own group in a tree, by the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
 ///
-/// The tree may lie anywhere (hybrid set-ups have it beside the v1 trees), and may show only a part of the whole.
+/// The tree may lie anywhere (hybrid set-ups have the one of v2 beside those of v1), and may show only a part of the
+/// whole.
 ///
 /// # Errors
 /// [`NoCgroup`] when no such tree is mounted, or none that shows our group.
-pub(super) fn own_group(mountinfo: &str, cgroup: &str) -> Result<PathBuf, NoCgroup> {
+pub(super) fn own_group(kind: Kind<'_>, mountinfo: &str, cgroup: &str) -> Result<PathBuf, NoCgroup> {
     let own = cgroup
         .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .ok_or_else(|| NoCgroup("cannot use control groups: this kernel has no cgroup v2 tree".to_owned()))?;
+        .find_map(|line| match kind {
+            Kind::V2 => line.strip_prefix("0::"),
+            Kind::V1(wanted) => {
+                let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+                controllers.split(',').any(|one| one == wanted).then_some(path)
+            }
+        })
+        .ok_or_else(|| NoCgroup(format!("cannot use control groups: this kernel has no {kind}")))?;
     // The group of a process may lie outside of what its namespace shows; it is then told as `/../…`.
     let own = Path::new(own);
-    let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
+    let mounts: Vec<Mount> = mountinfo.lines().filter_map(|line| Mount::parse(line, kind)).collect();
     if mounts.is_empty() {
-        return Err(NoCgroup("cannot use control groups: no cgroup v2 tree is mounted".to_owned()));
+        return Err(NoCgroup(format!("cannot use control groups: no {kind} is mounted")));
     }
     mounts
         .iter()
@@ -39,7 +64,7 @@ pub(super) fn own_group(mountinfo: &str, cgroup: &str) -> Result<PathBuf, NoCgro
         })
 }
 
-/// One mounted cgroup v2 tree.
+/// One mounted tree.
 struct Mount {
     /// Which part of the tree is mounted.
     root: PathBuf,
@@ -49,9 +74,15 @@ struct Mount {
 
 impl Mount {
     /// Reads a line of `mountinfo`; none when it is another file system.
-    fn parse(line: &str) -> Option<Self> {
-        let (mount, kind) = line.split_once(" - ")?;
-        if kind.split(' ').next()? != "cgroup2" {
+    fn parse(line: &str, kind: Kind<'_>) -> Option<Self> {
+        let (mount, about) = line.split_once(" - ")?;
+        let mut about = about.split(' ');
+        let (type_, options) = (about.next()?, about.nth(1).unwrap_or_default());
+        let matches = match kind {
+            Kind::V2 => type_ == "cgroup2",
+            Kind::V1(wanted) => type_ == "cgroup" && options.split(',').any(|option| option == wanted),
+        };
+        if !matches {
             return None;
         }
         let mut fields = mount.split(' ').skip(3);
@@ -112,7 +143,22 @@ mod tests {
             (BIND, "0::/docker/abc/app\n", "/sys/fs/cgroup/app"),
             (BLANK, "0::/x\n", "/mnt/my groups/x"),
         ] {
-            assert_eq!(own_group(mountinfo, cgroup), Ok(PathBuf::from(expected)), "{cgroup}");
+            assert_eq!(own_group(Kind::V2, mountinfo, cgroup), Ok(PathBuf::from(expected)), "{cgroup}");
+        }
+    }
+
+    #[test]
+    fn a_v1_group_is_found_in_the_tree_of_its_controller() {
+        let joint = "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n";
+        for (controller, mountinfo, cgroup, expected) in [
+            ("memory", HYBRID, "9:name=systemd:/\n4:memory:/a/x\n0::/\n", Some("/sys/fs/cgroup/memory/a/x")),
+            ("cpu", joint, "4:cpu,cpuacct:/y\n", Some("/sys/fs/cgroup/cpu,cpuacct/y")),
+            ("cpu", HYBRID, "4:cpu:/\n", None),
+            ("cpu", joint, "4:cpuacct:/y\n0::/\n", None),
+            ("memory", UNIFIED, "0::/\n", None),
+        ] {
+            let found = own_group(Kind::V1(controller), mountinfo, cgroup);
+            assert_eq!(found.ok(), expected.map(PathBuf::from), "{controller} {cgroup}");
         }
     }
 
@@ -128,7 +174,7 @@ mod tests {
             ("garbage - cgroup2", "0::/\n"),
             (UNIFIED, ""),
         ] {
-            assert!(own_group(mountinfo, cgroup).is_err(), "{mountinfo} {cgroup}");
+            assert!(own_group(Kind::V2, mountinfo, cgroup).is_err(), "{mountinfo} {cgroup}");
         }
     }
 }

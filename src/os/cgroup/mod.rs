@@ -1,8 +1,10 @@
 //! Control groups (v2): one for each run, so that nothing of it can hide.
 //!
-//! Only plain groups below our own are made; controllers are left as they are, so nothing of the system's layout
-//! changes and no rule about inner processes is touched.
+//! Only plain groups below our own are made. Controllers are left as they are, so nothing of the system's layout
+//! changes and no rule about inner processes is touched, until a run is to be limited: see [`bounds`].
 
+pub mod bounds;
+pub mod counts;
 mod find;
 
 use std::fs::File;
@@ -17,6 +19,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::model::names::Pid;
+use crate::os::cgroup::find::Kind;
 pub use crate::os::cgroup::find::NoCgroup;
 use crate::os::procfs;
 
@@ -43,11 +46,19 @@ impl Groups {
     /// # Errors
     /// [`NoCgroup`] says why control groups cannot be used here: no tree, no permission, read-only, …
     pub fn create() -> Result<Self, NoCgroup> {
-        let read = |path: &str| {
-            std::fs::read_to_string(path)
-                .map_err(|e| NoCgroup(format!("cannot use control groups: {path} cannot be read ({e})")))
-        };
-        let own = find::own_group(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)?;
+        Self::create_below(own_group(Kind::V2)?)
+    }
+
+    /// A folder that is there already.
+    #[cfg(test)]
+    fn at(path: &Path) -> Self {
+        let folder = open_folder(path).unwrap();
+        let folder = Flock::lock(folder, FlockArg::LockExclusiveNonblock).unwrap();
+        Self { path: path.to_owned(), folder }
+    }
+
+    /// As [`Groups::create`], below a group that we are in.
+    fn create_below(own: PathBuf) -> Result<Self, NoCgroup> {
         let cannot = |what: &str| {
             let shown = own.display().to_string();
             let what = what.to_owned();
@@ -168,7 +179,7 @@ impl Drop for Groups {
 /// # Errors
 /// When the group's own list cannot be read.
 pub fn procs(path: &Path) -> io::Result<Vec<Pid>> {
-    let mut found: Vec<Pid> = procfs::pids(&procfs::read_up_to(path.join("cgroup.procs"), LONGEST_LIST)?).collect();
+    let mut found = procs_of(path)?;
     // Beside the entries for itself, a folder has one link for each folder in it; most groups have none.
     if std::fs::metadata(path).is_ok_and(|folder| folder.nlink() > 2)
         && let Ok(entries) = std::fs::read_dir(path)
@@ -179,6 +190,15 @@ pub fn procs(path: &Path) -> io::Result<Vec<Pid>> {
         }
     }
     Ok(found)
+}
+
+/// The folder of our own group in a tree.
+fn own_group(kind: Kind<'_>) -> Result<PathBuf, NoCgroup> {
+    let read = |path: &str| {
+        std::fs::read_to_string(path)
+            .map_err(|e| NoCgroup(format!("cannot use control groups: {path} cannot be read ({e})")))
+    };
+    find::own_group(kind, &read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
 }
 
 fn open_folder(path: &Path) -> io::Result<OwnedFd> {
@@ -238,8 +258,12 @@ fn is_unpopulated(events: &[u8]) -> bool {
 
 /// Whether the group at `path` lists this process.
 fn holds(path: &Path, pid: u32) -> io::Result<bool> {
-    let text = std::fs::read(path.join("cgroup.procs"))?;
-    Ok(procfs::pids(&text).any(|found| found.0.cast_unsigned() == pid))
+    Ok(procs_of(path)?.iter().any(|found| found.0.cast_unsigned() == pid))
+}
+
+/// The processes in exactly this group.
+fn procs_of(path: &Path) -> io::Result<Vec<Pid>> {
+    Ok(procfs::pids(&procfs::read_up_to(path.join("cgroup.procs"), LONGEST_LIST)?).collect())
 }
 
 #[cfg(test)]

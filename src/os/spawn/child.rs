@@ -39,12 +39,17 @@ pub(super) struct Orders {
     pub(super) pid_digits: Option<*mut u8>,
     /// The `cgroup.procs` to join by hand, where clone could not.
     pub(super) join: Option<i32>,
+    /// Further `cgroup.procs` to join: those of cgroup v1, which clone knows nothing of.
+    pub(super) joins: [Option<i32>; MOST_JOINS],
     /// Where a failure is written down, for a parent that shares this memory …
     pub(super) report: *mut Report,
     /// … or the pipe where it is told to one that does not. A parent that shares the memory must hear nothing but the
     /// end of the pipe: execve and exit close it only after the memory is left.
     pub(super) told: Option<i32>,
 }
+
+/// How many control groups of cgroup v1 a child can join: one for its memory, one for its CPU.
+pub(super) const MOST_JOINS: usize = 2;
 
 /// Room for any process id and the NUL after it.
 pub(super) const PID_DIGITS: usize = 12;
@@ -123,8 +128,8 @@ pub(super) unsafe extern "C" fn run(orders: *const Orders) -> ! {
 }
 
 fn carry_out(orders: &Orders) -> Result<(), Report> {
-    if let Some(procs) = orders.join {
-        step!(CGROUP, SYS_write, procs, c"0".as_ptr(), 1)?;
+    for procs in orders.join.iter().chain(orders.joins.iter().flatten()) {
+        step!(CGROUP, SYS_write, *procs, c"0".as_ptr(), 1)?;
     }
     if orders.session != Session::Keep {
         step!(SESSION, SYS_setsid)?;

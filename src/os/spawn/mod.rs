@@ -26,7 +26,7 @@ use nix::unistd::pipe2;
 use crate::model::names::Pid;
 use crate::model::service::SpawnStage;
 use crate::os::limits;
-use crate::os::spawn::child::{Orders, Report};
+use crate::os::spawn::child::{MOST_JOINS, Orders, Report};
 pub use crate::os::spawn::spec::{Credentials, Limits, Session, SpawnFailure, SpawnSpec, Strings};
 use crate::os::spawn::workspace::{Memory, Stack, Workspace};
 
@@ -59,6 +59,16 @@ pub enum Beyond<'a> {
     Kept(BorrowedFd<'a>),
     /// These, under the numbers 3, 4, … in their order.
     Numbered(&'a [BorrowedFd<'a>]),
+}
+
+/// The control groups of a child; none: ours.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Home<'a> {
+    /// The folder of the v2 group it is born in.
+    pub born: Option<BorrowedFd<'a>>,
+    /// The `cgroup.procs` of the v1 groups it joins before it executes its program, at most two. Joining takes
+    /// milliseconds, being born in a group next to nothing.
+    pub joins: &'a [OwnedFd],
 }
 
 /// A process on its way to its program.
@@ -162,8 +172,7 @@ impl Spawner {
         })
     }
 
-    /// Makes a process, born in `cgroup` (a descriptor of the group's folder) if one is given. It is on its way then;
-    /// whether it comes to execute its program, [`Spawning`] tells.
+    /// Makes a process. It is on its way then; whether it comes to execute its program, [`Spawning`] tells.
     ///
     /// # Errors
     /// Stage `files`, `fork` or `cgroup`: there is no process.
@@ -171,7 +180,7 @@ impl Spawner {
         &mut self,
         spec: &Rc<SpawnSpec>,
         wiring: &Wiring<'_>,
-        cgroup: Option<BorrowedFd<'_>>,
+        home: Home<'_>,
     ) -> Result<Spawning, SpawnFailure> {
         let files =
             |error: io::Error| SpawnFailure { stage: SpawnStage::Files, errno: error.raw_os_error().unwrap_or(0) };
@@ -196,6 +205,8 @@ impl Spawner {
         let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| files(errno.into()))?;
         let tell_as = from_number(free, tell.as_fd(), &mut moved).map_err(files)?;
         fcntl(&told, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| files(errno.into()))?;
+        let mut joins = [None; MOST_JOINS];
+        joins.iter_mut().zip(home.joins).for_each(|(join, procs)| *join = Some(procs.as_raw_fd()));
         let mut memory = Memory::new(spec, self.stack(spec), sources.map_err(files)?);
         memory.orders = Some(Orders {
             program: memory.spec.program.as_ptr(),
@@ -214,12 +225,13 @@ impl Spawner {
             reset: self.ignored,
             pid_digits: memory.pid_digits(),
             join: None,
+            joins,
             report: memory.report.get(),
             told: None,
         });
         let pid = {
             let _blocked = Blocked::all().map_err(|error| fork_failed(&error))?;
-            self.make(&mut memory, tell_as, cgroup)?
+            self.make(&mut memory, tell_as, home.born)?
         };
         let workspace = Workspace::new(memory);
         Ok(Spawning { pid: Pid(pid), told: File::from(told), workspace, stacks: Rc::clone(&self.stacks) })

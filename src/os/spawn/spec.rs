@@ -9,6 +9,7 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::service::SpawnStage;
+use crate::os::cgroup::bounds::Most;
 
 /// A process to be made. Everything is looked up already: nothing in it depends on `PATH` or the user database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub struct SpawnSpec {
     pub nice: Option<i32>,
     /// Its resource limits.
     pub limits: Limits,
+    /// What its whole tree may use, by control groups; whoever makes it sees to that.
+    pub most: Most,
     /// Whether its environment holds LISTEN_PID besides: its own process id, which nobody knows before it is made.
     pub listen_pid: bool,
 }
@@ -71,6 +74,7 @@ impl SpawnSpec {
             umask: None,
             nice: None,
             limits: Limits::default(),
+            most: Most::default(),
             listen_pid: false,
         })
     }

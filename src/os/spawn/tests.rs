@@ -20,7 +20,7 @@ fn quiet() -> Wiring<'static> {
 
 /// Spawns and waits until it is decided whether the program is executed; reaps the process if not.
 fn start(spawner: &mut Spawner, spec: &Rc<SpawnSpec>, wiring: &Wiring<'_>) -> Result<nix::unistd::Pid, SpawnFailure> {
-    let mut spawning = spawner.spawn(spec, wiring, None)?;
+    let mut spawning = spawner.spawn(spec, wiring, Home::default())?;
     let pid = nix::unistd::Pid::from_raw(spawning.pid.0);
     match spawning.wait() {
         Ok(()) => Ok(pid),
@@ -178,7 +178,7 @@ fn many_on_their_way_at_once_do_not_get_in_each_others_way() {
         spec
     };
     let mut under_way: Vec<(Spawning, i32)> =
-        (0..200).map(|number| (spawner.spawn(&spec(number), &quiet(), None).unwrap(), number)).collect();
+        (0..200).map(|number| (spawner.spawn(&spec(number), &quiet(), Home::default()).unwrap(), number)).collect();
     for (spawning, number) in &mut under_way {
         let failure = SpawnFailure { stage: SpawnStage::Cwd, errno: libc::ENOENT };
         let (expected, code) = if *number % 3 == 0 { (Err(failure), 127) } else { (Ok(()), *number % 100) };
@@ -274,7 +274,8 @@ fn each_of_many_children_at_once_is_told_its_own_process_id() {
     both_ways(|spawner| {
         let mut spec = shell("[ $LISTEN_PID = $$ ] && [ $(tr '\\0' '\\n' < /proc/$$/environ | grep -c LISTEN_) = 1 ]");
         Rc::get_mut(&mut spec).unwrap().listen_pid = true;
-        let mut children: Vec<Spawning> = (0..100).map(|_| spawner.spawn(&spec, &quiet(), None).unwrap()).collect();
+        let mut children: Vec<Spawning> =
+            (0..100).map(|_| spawner.spawn(&spec, &quiet(), Home::default()).unwrap()).collect();
         for child in &mut children {
             assert_eq!(child.wait(), Ok(()));
             let pid = nix::unistd::Pid::from_raw(child.pid.0);
@@ -295,7 +296,7 @@ fn measure() {
                     let start = crate::os::clock::monotonic_us();
                     let made = groups.as_ref().map(|groups| groups.make(&format!("x{number}"), number).unwrap());
                     let folder = made.as_ref().map(|(_, folder)| folder.as_fd());
-                    let pid = spawner.spawn(&spec, &quiet(), folder).unwrap().pid;
+                    let pid = spawner.spawn(&spec, &quiet(), Home { born: folder, joins: &[] }).unwrap().pid;
                     let took = crate::os::clock::monotonic_us() - start;
                     waitpid(nix::unistd::Pid::from_raw(pid.0), None).unwrap();
                     if let (Some(groups), Some((group, _))) = (&groups, &made) {
@@ -329,7 +330,7 @@ fn measure_a_hundred() {
                         let made =
                             groups.as_ref().map(|groups| groups.make(&format!("{round}.{number}"), number).unwrap());
                         let folder = made.as_ref().map(|(_, folder)| folder.as_fd());
-                        let pid = spawner.spawn(&spec, &quiet(), folder).unwrap().pid;
+                        let pid = spawner.spawn(&spec, &quiet(), Home { born: folder, joins: &[] }).unwrap().pid;
                         (pid, made.map(|(group, _)| group))
                     })
                     .collect();

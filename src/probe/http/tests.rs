@@ -174,7 +174,7 @@ async fn silence_and_bodies_that_do_not_end_run_into_the_one_deadline() {
         let (port, _) = serve(answer).await;
         let begun = tokio::time::Instant::now();
         let (verdict, _) = asked(&health(port), SHORT).await;
-        assert_eq!(verdict, Verdict::Fail { message, timed_out: true });
+        assert_eq!(verdict, Verdict::Fail { message, how: Failure::Timeout });
         assert!(begun.elapsed() >= SHORT);
     }
 }
@@ -223,7 +223,7 @@ async fn what_is_not_http_fails_saying_so() {
     ] {
         let (port, _) = serve(says(answer)).await;
         let (verdict, _) = asked(&health(port), PATIENCE).await;
-        let Verdict::Fail { message, timed_out: false } = &verdict else { panic!("{answer:?}: {verdict:?}") };
+        let Verdict::Fail { message, how: Failure::Error } = &verdict else { panic!("{answer:?}: {verdict:?}") };
         assert!(message.contains(wanted), "{answer:?}: {message}");
     }
 }
@@ -231,9 +231,12 @@ async fn what_is_not_http_fails_saying_so() {
 #[tokio::test]
 async fn where_nobody_listens_the_refusal_names_the_address() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    assert_eq!(asked(&health(port), PATIENCE).await.0, reason::fail(format!("connection refused by 127.0.0.1:{port}")));
+    assert_eq!(
+        asked(&health(port), PATIENCE).await.0,
+        reason::refused(format!("connection refused by 127.0.0.1:{port}"))
+    );
     let local = probe(&format!("http://localhost:{port}/"));
-    assert_eq!(asked(&local, PATIENCE).await.0, reason::fail(format!("connection refused by localhost:{port}")));
+    assert_eq!(asked(&local, PATIENCE).await.0, reason::refused(format!("connection refused by localhost:{port}")));
     for (url, wanted) in [
         ("http://no-such-host.invalid/", "dns: cannot find the address of no-such-host.invalid"),
         ("nonsense", "cannot read the URL"),
@@ -252,7 +255,7 @@ async fn a_header_or_method_that_cannot_be_sent_fails_saying_so() {
         HttpProbe { headers: [("x".to_owned(), Template::text("line\nbreak"))].into(), ..health(1) },
     ] {
         let (verdict, _) = asked(&broken, PATIENCE).await;
-        assert!(matches!(verdict, Verdict::Fail { timed_out: false, .. }), "{verdict:?}");
+        assert!(matches!(verdict, Verdict::Fail { how: Failure::Error, .. }), "{verdict:?}");
     }
 }
 
@@ -266,7 +269,7 @@ async fn a_unix_socket_is_asked_also_under_a_long_path() {
         let path = folder.join("app.sock");
         assert_eq!(
             asked(&over(&path), PATIENCE).await.0,
-            reason::fail(format!("there is no socket at {}", path.display()))
+            reason::refused(format!("there is no socket at {}", path.display()))
         );
         let listener = UnixListener::bind(reachable(&path).unwrap().0);
         let listener = listener
@@ -289,7 +292,10 @@ async fn a_unix_socket_is_asked_also_under_a_long_path() {
         server.abort();
         assert!(server.await.is_err());
         // A process that another test is just starting may hold the listener for a moment more.
-        let answers = ["refused", "reset"].map(|how| reason::fail(format!("connection {how} by {}", path.display())));
+        let answers = [
+            reason::refused(format!("connection refused by {}", path.display())),
+            reason::error(format!("connection reset by {}", path.display())),
+        ];
         let answer = asked(&over(&path), PATIENCE).await.0;
         assert!(answers.contains(&answer), "{answer:?}");
     }
@@ -333,7 +339,7 @@ async fn an_unknown_certificate_passes_only_where_that_is_allowed() {
         let insecure = HttpProbe { insecure: true, ..question.clone() };
         assert_eq!(ask(&tools, &insecure, SLOTS, PATIENCE).await, (pass("200 OK"), Some("secret".to_owned())));
         let (verdict, _) = ask(&tools, &question, SLOTS, PATIENCE).await;
-        let Verdict::Fail { message, timed_out: false } = &verdict else { panic!("{verdict:?}") };
+        let Verdict::Fail { message, how: Failure::Error } = &verdict else { panic!("{verdict:?}") };
         let known = [format!("the certificate of {host}:{port} is not valid"), "cannot prepare the request".to_owned()];
         assert!(known.iter().any(|text| message.starts_with(text.as_str())), "{message}");
     }
@@ -343,7 +349,7 @@ async fn an_unknown_certificate_passes_only_where_that_is_allowed() {
 async fn plain_and_encrypted_mixed_up_fails_saying_so() {
     let tls = serve_tls();
     let (verdict, _) = asked(&health(tls), PATIENCE).await;
-    assert!(matches!(&verdict, Verdict::Fail { timed_out: false, .. }), "{verdict:?}");
+    assert!(matches!(&verdict, Verdict::Fail { how: Failure::Error, .. }), "{verdict:?}");
     let (plain, _) = serve(whole("200 OK", "")).await;
     let question = HttpProbe { insecure: true, ..probe(&format!("https://127.0.0.1:{plain}/")) };
     let (verdict, _) = asked(&question, SHORT).await;
@@ -373,6 +379,6 @@ fn garbage_never_panics_and_never_passes_unless_it_is_http() {
             let question = HttpProbe { body: Some("[a-z]".to_owned()), ..health(port) };
             ask(&tools, &question, SLOTS, PATIENCE).await.0
         });
-        prop_assert!(starts_right || matches!(verdict, Verdict::Fail { timed_out: false, .. }), "{:?}", verdict);
+        prop_assert!(starts_right || matches!(verdict, Verdict::Fail { how: Failure::Error, .. }), "{:?}", verdict);
     });
 }

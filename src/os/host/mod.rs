@@ -1,6 +1,10 @@
 //! The machine as a whole.
 
+mod reader;
+
 use sysinfo::System;
+
+pub use crate::os::host::reader::Reader;
 
 /// What the machine has and how busy it is.
 #[derive(Clone, Debug, PartialEq)]
