@@ -3,6 +3,13 @@
 //! [`svg`] and [`png`] draw a [`Chart`]: panels over one time axis, with starts, ends and reloads marked. Both paint the
 //! same [`scene`]. [`spark`] and [`ticks`] are the small pictures within a line of text.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "from figures to pixels: `as` saturates, and what lies outside is not drawn"
+)]
+
 pub mod axis;
 mod font;
 mod layout;
