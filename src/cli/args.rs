@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, dev, doctor, down, events, init, logs, man, plot, probe, reload, restart, run, scale,
-    schema, signal, start, status, stop, top, up, version, web, why,
+    check, completion, config, dev, doctor, down, events, history, init, logs, man, plot, probe, reload, restart, run,
+    scale, schema, signal, start, status, stop, top, up, version, web, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -29,7 +29,8 @@ Usage: everup [OPTIONS] VERB [ARGS]
   why SVC                  each restart: cause, evidence, last lines
   logs [SVC…] [-f]         what the services wrote
   top, events [SVC] [-f]   a live screen; the timeline
-  plot, probe SVC          usage as a picture; ask its health now
+  history, plot SVC        what it used: a table, CSV; a picture
+  probe SVC                ask its health once, now
   check, config            validate the file; show it resolved
   init, schema             propose a file; its JSON schema
   web, doctor, demo        the status page; this machine; a show to play with
@@ -176,6 +177,8 @@ pub(crate) enum Verb {
     Logs(logs::Logs),
     /// Show what happened
     Events(events::Events),
+    /// Show what a service used over time: CPU, memory, files, probes
+    History(history::History),
     /// Watch all of it live: usage, probes, events and logs, with keys to act
     Top(top::Top),
     /// Draw what a service used: CPU, memory, probes, with starts and ends marked
@@ -206,7 +209,7 @@ pub(crate) enum Verb {
 }
 
 /// Verbs of versions to come: asked for by name, they say so.
-pub(crate) const LATER: [&str; 3] = ["history", "upgrade", "import"];
+pub(crate) const LATER: [&str; 2] = ["upgrade", "import"];
 
 /// How long to wait until what is promised holds.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -318,6 +321,8 @@ mod tests {
             "logs web --previous",
             "events web -f --since 1h",
             "events --since seq:812",
+            "history web",
+            "history web/2 --since 24h --until 1h --step 5m --metric cpu,memory_bytes --csv",
             "top",
             "plot web --since 1h -o usage.png",
             "plot web/2 --until 2026-11-20T10:00:00Z --metric cpu,memory -o -",
@@ -350,6 +355,8 @@ mod tests {
             ("start web --wait 30s --no-wait", ErrorKind::ArgumentConflict),
             ("start web --wait=soon", ErrorKind::ValueValidation),
             ("logs --since seq:3", ErrorKind::ValueValidation),
+            ("history web --metric cpu,memroy", ErrorKind::ValueValidation),
+            ("history web --step often", ErrorKind::ValueValidation),
             ("plot web --metric disk", ErrorKind::InvalidValue),
             ("plot web --since seq:3", ErrorKind::ValueValidation),
             ("logs --grep (", ErrorKind::ValueValidation),

@@ -131,6 +131,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Why(args) => verbs::why::run(&args, context),
         Verb::Logs(args) => verbs::logs::run(&args, context),
         Verb::Events(args) => verbs::events::run(&args, context),
+        Verb::History(args) => verbs::history::run(&args, context),
         Verb::Top(args) => verbs::top::run(&args, context),
         Verb::Plot(args) => verbs::plot::run(&args, context),
         Verb::Probe(args) => verbs::probe::run(&args, context),

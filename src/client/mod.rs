@@ -26,7 +26,7 @@ use crate::model::log::LogLine;
 use crate::model::overview::Overview;
 use crate::model::probe::ProbeReport;
 use crate::model::status::{ServiceStatus, Status};
-use crate::model::units::Timestamp;
+use crate::model::units::{Timestamp, format_duration};
 use crate::model::why::Why;
 use crate::os::socket::connect_unix;
 
@@ -76,6 +76,8 @@ pub struct HistoryArgs {
     pub since: Timestamp,
     /// Until when.
     pub until: Timestamp,
+    /// How long each row lasts; none: what fits.
+    pub step: Option<Duration>,
     /// Only these figures; empty: all.
     pub metrics: Vec<Metric>,
 }
@@ -207,7 +209,8 @@ impl Client {
     pub fn history(&self, name: &str, args: &HistoryArgs) -> Result<HistoryReport, ClientError> {
         let words: Vec<&str> = args.metrics.iter().map(|metric| metric.word()).collect();
         let (since, until) = (args.since.to_string(), args.until.to_string());
-        let query = [("since", since), ("until", until), ("metric", words.join(","))];
+        let step = args.step.map(format_duration).unwrap_or_default();
+        let query = [("since", since), ("until", until), ("step", step), ("metric", words.join(","))];
         let query: Vec<String> =
             query.into_iter().map(|(key, value)| format!("{key}={}", http::encode(&value))).collect();
         self.get(&format!("/v1/services/{}/history?{}", http::encode(name), query.join("&")))

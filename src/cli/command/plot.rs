@@ -117,7 +117,7 @@ pub(crate) fn run(args: &Plot, context: &Context) -> Result<Exit, Failure> {
     let name = selector(&target);
     if report.rows.is_empty() {
         return Err(Failure::failed(format!("cannot draw {name}: nothing of it was recorded from {since} to {until}"))
-            .hint("usage is recorded every 10 s while it runs, unless `history: false`; --since looks further back"));
+            .hint("usage is recorded while it runs; --since looks further back"));
     }
     let chart = chart(&name, &report, &metrics(args, &report), &of_target(events, &target));
     write(args, format, &chart, report.rows.len(), context)?;
@@ -130,7 +130,7 @@ fn online(
     since: Timestamp,
     until: Timestamp,
 ) -> Result<(Target, HistoryReport, Vec<EventRecord>), Failure> {
-    let args = HistoryArgs { since, until, metrics: DRAWN.to_vec() };
+    let args = HistoryArgs { since, until, step: None, metrics: DRAWN.to_vec() };
     let report = client.history(&selector(&target), &args)?;
     let asked =
         EventArgs { service: Some(target.service.to_string()), since: Some(since.to_string()), ..EventArgs::default() };
