@@ -14,6 +14,8 @@
 //! | [`logs`] | keeps what children say |
 //! | [`history`] | remembers events and runs |
 //! | [`meter`] | counts what happened and what was used, for whoever looks |
+//! | [`notify`] | tells somebody outside |
+//! | [`chart`] | draws series of figures: SVG and PNG |
 //! | [`handle`] | what doors hold |
 //! | [`server`] | lets in: HTTP on the control socket and on TCP |
 //! | [`client`] | the other side of that door |
@@ -21,6 +23,7 @@
 //! | [`daemon`] | the engine's shell around the core |
 //! | [`cli`] | talks to people |
 
+pub mod chart;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -32,6 +35,7 @@ pub mod history;
 pub mod logs;
 pub mod meter;
 pub mod model;
+pub mod notify;
 pub mod os;
 pub mod probe;
 pub mod server;

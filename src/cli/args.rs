@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, dev, doctor, down, events, init, logs, man, probe, reload, restart, run, scale, schema,
-    signal, start, status, stop, up, version, why,
+    check, completion, config, dev, doctor, down, events, init, logs, man, plot, probe, reload, restart, run, scale,
+    schema, signal, start, status, stop, top, up, version, web, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -28,11 +28,11 @@ Usage: everup [OPTIONS] VERB [ARGS]
   status [SVC] [-w]        who runs, and how (also: ps, ls)
   why SVC                  each restart: cause, evidence, last lines
   logs [SVC…] [-f]         what the services wrote
-  events [SVC] [-f]        the timeline
-  probe SVC                ask its health once, now
+  top, events [SVC] [-f]   a live screen; the timeline
+  plot, probe SVC          usage as a picture; ask its health now
   check, config            validate the file; show it resolved
   init, schema             propose a file; its JSON schema
-  doctor, demo             look at this machine; a show to play with
+  web, doctor, demo        the status page; this machine; a show to play with
   completion, man, version
 
 Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q
@@ -168,12 +168,18 @@ pub(crate) enum Verb {
     /// Show who runs and how; one service in full
     #[command(visible_aliases = ["ps", "ls"])]
     Status(status::Status),
+    /// Show where the status page is, or open it in a browser
+    Web(web::Web),
     /// Show why a service ended or restarted, and what is known about it
     Why(why::Why),
     /// Show what services wrote
     Logs(logs::Logs),
     /// Show what happened
     Events(events::Events),
+    /// Watch all of it live: usage, probes, events and logs, with keys to act
+    Top(top::Top),
+    /// Draw what a service used: CPU, memory, probes, with starts and ends marked
+    Plot(plot::Plot),
     /// Run a service's probes once, now
     Probe(probe::Probe),
     /// Validate the file
@@ -200,7 +206,7 @@ pub(crate) enum Verb {
 }
 
 /// Verbs of versions to come: asked for by name, they say so.
-pub(crate) const LATER: [&str; 5] = ["top", "history", "plot", "upgrade", "import"];
+pub(crate) const LATER: [&str; 3] = ["history", "upgrade", "import"];
 
 /// How long to wait until what is promised holds.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -306,11 +312,15 @@ mod tests {
             "status web -w",
             "ps --json",
             "ls",
+            "web --open",
             "why web -n 5",
             "logs web db -f -n 50 --since 10m --grep error --stderr",
             "logs web --previous",
             "events web -f --since 1h",
             "events --since seq:812",
+            "top",
+            "plot web --since 1h -o usage.png",
+            "plot web/2 --until 2026-11-20T10:00:00Z --metric cpu,memory -o -",
             "probe web",
             "check other.yaml",
             "config web",
@@ -340,6 +350,8 @@ mod tests {
             ("start web --wait 30s --no-wait", ErrorKind::ArgumentConflict),
             ("start web --wait=soon", ErrorKind::ValueValidation),
             ("logs --since seq:3", ErrorKind::ValueValidation),
+            ("plot web --metric disk", ErrorKind::InvalidValue),
+            ("plot web --since seq:3", ErrorKind::ValueValidation),
             ("logs --grep (", ErrorKind::ValueValidation),
             ("scale web", ErrorKind::ValueValidation),
             ("scale web=lots", ErrorKind::ValueValidation),

@@ -16,6 +16,7 @@ mod select;
 mod show;
 mod table;
 mod time;
+mod top;
 
 use std::process::ExitCode;
 
@@ -126,9 +127,12 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Scale(args) => verbs::scale::run(&args, context),
         Verb::Signal(args) => verbs::signal::run(&args, context),
         Verb::Status(args) => verbs::status::run(&args, context),
+        Verb::Web(args) => verbs::web::run(&args, context),
         Verb::Why(args) => verbs::why::run(&args, context),
         Verb::Logs(args) => verbs::logs::run(&args, context),
         Verb::Events(args) => verbs::events::run(&args, context),
+        Verb::Top(args) => verbs::top::run(&args, context),
+        Verb::Plot(args) => verbs::plot::run(&args, context),
         Verb::Probe(args) => verbs::probe::run(&args, context),
         Verb::Check(args) => verbs::check::run(&args, context),
         Verb::Config(args) => verbs::config::run(&args, context),

@@ -141,7 +141,13 @@ impl Answer {
         self.patience(None)
     }
 
-    fn patience(&self, patience: Option<Duration>) -> Result<(), Fault> {
+    /// The connection it comes on.
+    pub(crate) fn connection(&self) -> &UnixStream {
+        self.stream.get_ref()
+    }
+
+    /// Lets each further read take so long; none: as long as it needs.
+    pub(crate) fn patience(&self, patience: Option<Duration>) -> Result<(), Fault> {
         let patience = patience.map(|patience| patience.max(Duration::from_millis(1)));
         Ok(self.stream.get_ref().set_read_timeout(patience)?)
     }

@@ -2,7 +2,10 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::marker::PhantomData;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -10,8 +13,8 @@ use crate::client::http::{Answer, Fault, encode};
 use crate::client::{ClientError, Refusal, parse};
 use crate::model::log::{Lost, Stream};
 
-/// A line, in bytes: a child's longest line with every byte escaped fits.
-const LINE_SIZE: u64 = 1 << 20;
+/// A line, in bytes: a child's longest line with every byte escaped fits, and a project of thousands of instances.
+const LINE_SIZE: u64 = 64 << 20;
 
 /// Which lines are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,6 +119,23 @@ impl<T> Lines<T> {
         Ok(Self { socket, body: BufReader::new(answer), over: false, of: PhantomData })
     }
 
+    /// Ends it with [`ClientError::Silent`] when nothing comes for so long.
+    pub(crate) fn silent_at_most(self, limit: Duration) -> Result<Self, ClientError> {
+        match self.body.get_ref().patience(Some(limit)) {
+            Ok(()) => Ok(self),
+            Err(fault) => Err(fault.at(&self.socket)),
+        }
+    }
+
+    /// What ends it from another thread.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`] without a descriptor left for it.
+    pub fn hang_up(&self) -> Result<HangUp, ClientError> {
+        let connection = self.body.get_ref().connection().try_clone();
+        connection.map(HangUp).map_err(|error| Fault::Io(error).at(&self.socket))
+    }
+
     /// The next line as it came, without its end; waits for it.
     pub fn next_text(&mut self) -> Option<Result<String, ClientError>> {
         if self.over {
@@ -136,6 +156,18 @@ impl<T> Lines<T> {
         };
         self.over = true;
         Some(Err(fault.at(&self.socket)))
+    }
+}
+
+/// Ends a stream that another thread reads.
+#[derive(Debug)]
+pub struct HangUp(UnixStream);
+
+impl HangUp {
+    /// Ends it: its reader gets no more, or an error.
+    pub fn now(&self) {
+        // One that has ended already is what is wanted.
+        let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 

@@ -21,14 +21,20 @@ use crate::client::http::{Answer, Ask, Fault};
 use crate::client::lines::{EventArgs, Lines, LogArgs};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::EventRecord;
+use crate::model::history::{HistoryReport, Metric};
 use crate::model::log::LogLine;
+use crate::model::overview::Overview;
 use crate::model::probe::ProbeReport;
 use crate::model::status::{ServiceStatus, Status};
+use crate::model::units::Timestamp;
 use crate::model::why::Why;
 use crate::os::socket::connect_unix;
 
 /// How long an answer may take beyond what was asked to be waited for; the other side gives up earlier.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The project comes each second; a supervisor that says nothing for so long is stuck.
+const STUCK: Duration = Duration::from_secs(10);
 
 /// Probes bring their own time limits, which the other side ends after a minute.
 const PROBES: Duration = Duration::from_mins(1);
@@ -61,6 +67,17 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// Which usage is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryArgs {
+    /// From when on.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+    /// Only these figures; empty: all.
+    pub metrics: Vec<Metric>,
 }
 
 /// The body of a refusal.
@@ -122,6 +139,14 @@ impl Client {
         self.get(&format!("/v1/services/{}", http::encode(name)))
     }
 
+    /// As [`Client::service`], with memory that is shared counted once ([`crate::model::usage::Usage::pss_bytes`]).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn service_with_pss(&self, name: &str) -> Result<ServiceStatus, ClientError> {
+        self.get(&format!("/v1/services/{}?pss=true", http::encode(name)))
+    }
+
     /// The latest ends of a service, explained; `n` of them, 5 unless given.
     ///
     /// # Errors
@@ -173,6 +198,28 @@ impl Client {
     /// [`ClientError`].
     pub fn events(&self, args: &EventArgs) -> Result<Lines<EventRecord>, ClientError> {
         self.lines(args.path())
+    }
+
+    /// What a service (or one instance, as `web/2`) used over time.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn history(&self, name: &str, args: &HistoryArgs) -> Result<HistoryReport, ClientError> {
+        let words: Vec<&str> = args.metrics.iter().map(|metric| metric.word()).collect();
+        let (since, until) = (args.since.to_string(), args.until.to_string());
+        let query = [("since", since), ("until", until), ("metric", words.join(","))];
+        let query: Vec<String> =
+            query.into_iter().map(|(key, value)| format!("{key}={}", http::encode(&value))).collect();
+        self.get(&format!("/v1/services/{}/history?{}", http::encode(name), query.join("&")))
+    }
+
+    /// The project as people look at it, at once and then each second. Every one after the first carries in `recent`
+    /// and `probes` only what is new. Ten seconds of silence end it with [`ClientError::Silent`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn overviews(&self) -> Result<Lines<Overview>, ClientError> {
+        self.lines("/v1/overview?follow=true".to_owned())?.silent_at_most(STUCK)
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -4,6 +4,7 @@ pub mod action;
 pub mod event;
 pub mod supervisor;
 
+pub(crate) mod alarm;
 pub(crate) mod backoff;
 pub(crate) mod budget;
 pub(crate) mod cause;

@@ -1,8 +1,9 @@
-//! Runs hooks, `stop.command` and exec probes through the guardian, each with its whole tree and within a limit.
+//! Runs hooks, `stop.command`, exec probes and messages through the guardian, each with its whole tree and within a
+//! limit.
 
 use std::future::Future;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::daemon::spawn::{self, Inherited, Told};
 use crate::guardian::protocol::{StdioSpec, Token};
 use crate::model::plan::ServicePlan;
 use crate::model::service::End;
-use crate::os::spawn::SpawnFailure;
+use crate::os::spawn::{SpawnFailure, SpawnSpec};
 use crate::probe::command::{CommandOutcome, RunCommand};
 
 /// What is kept of a command's output.
@@ -56,32 +57,46 @@ impl RunCommand for Runner {
                 Ok(spec) => spec,
                 Err(failure) => return not_spawned(failure),
             };
-            // Three messages at most are ever sent to it.
-            let (sender, mut news) = mpsc::channel(4);
             let label = format!("{}-{}-command", self.told.instance.file_stem(), self.told.run);
-            let stdio = [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Same];
-            let token = self.processes.spawn(Owner::Command(sender), label, spec, stdio, &[], vec![]);
-            let mut leash = Leash { processes: self.processes.clone(), token, gone: false };
-            let mut output = vec![];
-            let end = tokio::time::timeout(limit, follow(&mut news, &mut output)).await;
-            let end = match end {
-                Ok((end, true)) => {
-                    leash.gone = true;
-                    end
-                }
-                // It is over, or its time is: what is left of its tree goes with it.
-                Ok((_, false)) | Err(_) => {
-                    self.processes.end_tree(token);
-                    leash.gone = tokio::time::timeout(LAST_PATIENCE, gone(&mut news)).await.is_ok();
-                    end.ok().and_then(|(end, _)| end)
-                }
-            };
-            CommandOutcome { end, output: String::from_utf8_lossy(&output).into_owned() }
+            carry_out(&self.processes, label, spec, None, limit).await
         })
     }
 }
 
-fn not_spawned(failure: SpawnFailure) -> CommandOutcome {
+/// Runs one command to its end, reading `stdin` where there is one; after `limit` its whole tree is killed. Dropping the
+/// future does so too.
+pub(super) async fn carry_out(
+    processes: &Processes,
+    label: String,
+    spec: SpawnSpec,
+    stdin: Option<OwnedFd>,
+    limit: Duration,
+) -> CommandOutcome {
+    // Three messages at most are ever sent to it.
+    let (sender, mut news) = mpsc::channel(4);
+    let passed: Vec<_> = stdin.iter().map(AsFd::as_fd).collect();
+    let first = if passed.is_empty() { StdioSpec::Null } else { StdioSpec::Passed };
+    let stdio = [first, StdioSpec::Pipe, StdioSpec::Same];
+    let token = processes.spawn(Owner::Command(sender), label, spec, stdio, &passed, vec![]);
+    let mut leash = Leash { processes: processes.clone(), token, gone: false };
+    let mut output = vec![];
+    let end = tokio::time::timeout(limit, follow(&mut news, &mut output)).await;
+    let end = match end {
+        Ok((end, true)) => {
+            leash.gone = true;
+            end
+        }
+        // It is over, or its time is: what is left of its tree goes with it.
+        Ok((_, false)) | Err(_) => {
+            processes.end_tree(token);
+            leash.gone = tokio::time::timeout(LAST_PATIENCE, gone(&mut news)).await.is_ok();
+            end.ok().and_then(|(end, _)| end)
+        }
+    };
+    CommandOutcome { end, output: String::from_utf8_lossy(&output).into_owned() }
+}
+
+pub(super) fn not_spawned(failure: SpawnFailure) -> CommandOutcome {
     CommandOutcome { end: Some(End::NotSpawned { stage: failure.stage, errno: failure.errno }), output: String::new() }
 }
 

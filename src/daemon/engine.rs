@@ -15,6 +15,7 @@ use crate::daemon::accesses::Accesses;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::News;
 use crate::daemon::notices::Notices;
+use crate::daemon::notifying::Notifying;
 use crate::daemon::processes::{CommandNews, Owner, Processes, Running};
 use crate::daemon::publish::Publisher;
 use crate::daemon::spawn::Inherited;
@@ -69,6 +70,7 @@ pub(super) struct Engine {
     pub(super) accesses: Accesses,
     pub(super) oom: crate::os::oom::Watch,
     pub(super) notices: Notices,
+    pub(super) notifying: Notifying,
     pub(super) terminal: Option<Terminal>,
     pub(super) keeper: Keeper,
     pub(super) state_dirty: Option<crate::model::units::Moment>,
@@ -179,6 +181,7 @@ impl Engine {
         }
         self.follow_plan();
         self.follow_files();
+        self.notify();
         if self.now.moment.since(self.published_at) >= SNAPSHOT_RESTS {
             self.publish();
         } else {
@@ -200,11 +203,12 @@ impl Engine {
 
     fn until_next(&self) -> Duration {
         let core = self.core.next_deadline().map(|deadline| deadline.at);
-        let next = core.into_iter().chain(self.state_dirty).chain(self.slim_at).chain(self.publish_due).min();
+        let own = [self.state_dirty, self.slim_at, self.publish_due, self.notifying.next_deadline()];
+        let next = core.into_iter().chain(own.into_iter().flatten()).min();
         next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
     }
 
-    fn hear_guardian(&mut self, (message, fds): Message) -> Vec<Event> {
+    pub(super) fn hear_guardian(&mut self, (message, fds): Message) -> Vec<Event> {
         self.now = clock::now();
         let mut events: Vec<Event> = self.take_message(message, fds).into_iter().collect();
         while events.len() < A_TURN
@@ -326,6 +330,10 @@ impl Engine {
                 self.run_over(*record);
                 None
             }
+            News::Told { by, report } => {
+                self.told_of_message(&by, report);
+                None
+            }
             News::Interrupted => Some(self.interrupted(true)),
             News::Halted => {
                 self.suspend(true);
@@ -376,7 +384,7 @@ fn readings(apart: Duration) -> tokio::time::Interval {
 }
 
 /// The guardian's next message; none once it is gone.
-async fn heard(processes: &Processes) -> Option<Message> {
+pub(super) async fn heard(processes: &Processes) -> Option<Message> {
     loop {
         let mut ready = processes.link().readable().await.ok()?;
         let message = ready.try_io(|link| match link.get_ref().try_recv() {

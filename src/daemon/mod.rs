@@ -10,6 +10,7 @@ mod listeners;
 mod metering;
 mod news;
 mod notices;
+mod notifying;
 mod perform;
 mod processes;
 mod publish;

@@ -25,6 +25,13 @@ pub(super) enum News {
     Watch(crate::watch::News),
     /// The end of a run with its last lines: complete, to be written down.
     RunOver(Box<RunRecord>),
+    /// What became of a message to somebody outside.
+    Told {
+        /// How it is told, without secrets.
+        by: String,
+        /// How far it is.
+        report: crate::notify::courier::Report,
+    },
     /// Whoever read what `run` prints has gone: the program would have got SIGPIPE.
     ReaderGone,
     /// A person typed Ctrl-C in `run`; the terminal has told the program.

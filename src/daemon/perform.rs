@@ -183,6 +183,7 @@ impl Engine {
 
     fn record(&mut self, fact: Fact) {
         let wall = self.now.wall;
+        self.notifying.hear(&fact, self.core.plan(), self.now.moment);
         self.publisher.meter.happened(&fact, self.now.moment);
         tracing::info!(
             event = %fact.event,
@@ -204,7 +205,7 @@ impl Engine {
         };
         let Some(mut record) = told else { return };
         let Some(run) = record.run else {
-            self.publisher.recorder.run(record);
+            self.write_down(record);
             return;
         };
         self.records_due.insert((record.instance.clone(), run));

@@ -39,6 +39,7 @@ impl Engine {
         let _ = self.stopping.send(true);
         self.doors.close().await;
         self.await_records().await;
+        self.last_messages().await;
         self.end_memory();
         self.processes.quit(code);
         code
@@ -56,6 +57,7 @@ impl Engine {
                     | News::Notify { .. }
                     | News::Interrupted
                     | News::Halted
+                    | News::Told { .. }
                     | News::ReaderGone,
                 )) => {}
                 Ok(None) | Err(_) => break,
@@ -79,7 +81,13 @@ impl Engine {
         if let Some(fact) = self.failures.remove(&record.instance) {
             self.tell_failure(fact, self.now.wall);
         }
-        self.publisher.recorder.run(record);
+        self.write_down(record);
+    }
+
+    /// The end of a run is complete.
+    pub(super) fn write_down(&mut self, record: RunRecord) {
+        let record = self.publisher.recorder.run(record);
+        self.notifying.remember(&record);
     }
 
     /// Tells of a failure, now that the end of its run is written down, with the place it blames.

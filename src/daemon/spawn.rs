@@ -83,18 +83,39 @@ pub(super) fn command(
     specification(plan, environment(plan, inherited, told), argv)
 }
 
+/// The specification of a command of everup's own, in this folder, as everup's own user.
+///
+/// # Errors
+/// As [`program`].
+pub(super) fn own(
+    folder: &Path,
+    inherited: &Inherited,
+    variables: Vec<(String, String)>,
+    argv: &[String],
+) -> Result<SpawnSpec, SpawnFailure> {
+    let mut environment = inherited.clone();
+    environment.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+    found(folder, environment, argv)
+}
+
 fn specification(plan: &ServicePlan, environment: Inherited, argv: &[String]) -> Result<SpawnSpec, SpawnFailure> {
-    let path = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
-    let name = argv.first().map(String::as_str).unwrap_or_default();
-    let program = crate::os::program::find(OsStr::new(name), path, &plan.cwd)
-        .map_err(|errno| SpawnFailure { stage: SpawnStage::Program, errno })?;
+    let mut spec = found(&plan.cwd, environment, argv)?;
     let credentials = crate::os::users::resolve(plan.user.as_deref(), plan.group.as_deref())
         .map_err(|error| SpawnFailure { stage: SpawnStage::User, errno: error.errno() })?;
-    let mut spec = SpawnSpec::new(&program, argv, environment, Path::new(&plan.cwd))?;
-    spec.session = Session::New;
     spec.credentials = credentials;
     spec.umask = plan.umask;
     spec.nice = plan.nice;
+    Ok(spec)
+}
+
+/// The program of `argv`, looked up, in a session of its own.
+fn found(folder: &Path, environment: Inherited, argv: &[String]) -> Result<SpawnSpec, SpawnFailure> {
+    let path = environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
+    let name = argv.first().map(String::as_str).unwrap_or_default();
+    let program = crate::os::program::find(OsStr::new(name), path, folder)
+        .map_err(|errno| SpawnFailure { stage: SpawnStage::Program, errno })?;
+    let mut spec = SpawnSpec::new(&program, argv, environment, folder)?;
+    spec.session = Session::New;
     Ok(spec)
 }
 

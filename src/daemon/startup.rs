@@ -16,6 +16,7 @@ use crate::daemon::engine::Engine;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::INBOX;
 use crate::daemon::notices::Notices;
+use crate::daemon::notifying::Notifying;
 use crate::daemon::processes::Processes;
 use crate::daemon::publish::Publisher;
 use crate::daemon::state::{Keeper, State};
@@ -162,6 +163,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         accesses: Accesses::default(),
         oom: crate::os::oom::Watch::new(),
         notices: Notices::default(),
+        notifying: Notifying::default(),
         terminal,
         keeper,
         state_dirty: None,
@@ -245,6 +247,7 @@ fn first_status(plan: &Plan, started_at: Timestamp) -> Status {
         engine_pid: Pid(i32::try_from(std::process::id()).unwrap_or(i32::MAX)),
         started_at,
         config: plan.file.as_ref().map(|path| path.display().to_string()),
+        web: plan.web.listen.map(|address| address.to_string()),
         own: OwnUsage::default(),
         warnings: vec![],
         services: vec![],

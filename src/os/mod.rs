@@ -9,6 +9,7 @@ pub mod job;
 pub mod limits;
 pub mod listen;
 pub mod lock;
+pub mod memfd;
 pub mod memory;
 mod message;
 pub mod notify;

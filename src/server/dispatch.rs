@@ -18,7 +18,7 @@ use crate::server::arguments::{Arguments, decode};
 use crate::server::door::{BODY_SIZE, Connection, Desk, too_large};
 use crate::server::reply::{Reply, bad, denied, internal, refuse};
 use crate::server::routes::{Does, QUICK, Route, TABLE};
-use crate::server::{actions, discovery, events, logs, look, metrics, openapi, overview};
+use crate::server::{actions, discovery, events, logs, look, metrics, openapi, overview, page};
 
 /// One request on its way through its handler.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(crate) fn router(desk: &Arc<Desk>) -> Router {
         };
         router = router.route(route.path, on(filter, move |request: Request| answer(route, desk.clone(), request)));
     }
-    router.fallback(not_found).method_not_allowed_fallback(wrong_method)
+    page::routes(router, desk).fallback(not_found).method_not_allowed_fallback(wrong_method)
 }
 
 async fn not_found(uri: Uri) -> Response<Body> {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{ALLOW, CONTENT_LENGTH};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Request, Response, Uri};
@@ -16,11 +16,11 @@ use tower::ServiceExt;
 
 use crate::handle::Handle;
 use crate::model::command::{Denied, DeniedCode};
-use crate::server::access::{Access, Rules, Visitor};
-use crate::server::dispatch;
+use crate::server::access::{Access, Rules, TcpRules, Visitor};
 use crate::server::recent::Recent;
 use crate::server::rendered::Rendered;
 use crate::server::reply::{denied, internal, refuse};
+use crate::server::{dispatch, gzip, page};
 
 /// The body of a request, in bytes; above it the answer is 413.
 pub(crate) const BODY_SIZE: usize = 64 << 10;
@@ -51,6 +51,8 @@ pub(crate) struct Desk {
     pub(crate) rendered: Rendered,
     /// Turns true when everup closes its doors.
     pub(crate) closing: watch::Receiver<bool>,
+    /// Whether a token opens this door for changes.
+    pub(crate) token: bool,
     long: Arc<Semaphore>,
     reads: Semaphore,
 }
@@ -95,6 +97,7 @@ impl Door {
             rendered: Rendered::default(),
             handle,
             closing,
+            token: matches!(&rules, Rules::Tcp(TcpRules { token: Some(_), .. })),
             long: Arc::new(Semaphore::new(LONG)),
             reads: Semaphore::new(READS),
         };
@@ -103,6 +106,28 @@ impl Door {
 
     /// Answers one request; never fails.
     pub(crate) async fn answer(&self, request: Request<Incoming>, connection: Connection) -> Response<Body> {
+        let headers = request.headers().clone();
+        let mut response = self.lead(request, connection).await;
+        if let Some(denied) = response.extensions_mut().remove::<Denied>().filter(|_| page::is_browser(&headers)) {
+            let kept = response.headers_mut().remove(ALLOW);
+            response = page::refused::page(&denied, &headers, self.port());
+            response.headers_mut().extend(kept.map(|allow| (ALLOW, allow)));
+        }
+        match &self.rules {
+            Rules::Unix(_) => response,
+            Rules::Tcp(_) => gzip::pack(&headers, response).await,
+        }
+    }
+
+    /// Where this door is, over TCP.
+    fn port(&self) -> Option<u16> {
+        match &self.rules {
+            Rules::Unix(_) => None,
+            Rules::Tcp(rules) => Some(rules.listen.port()),
+        }
+    }
+
+    async fn lead(&self, request: Request<Incoming>, connection: Connection) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let passed = self
             .rules

@@ -35,7 +35,7 @@ pub(crate) async fn events(call: &Call) -> Reply {
     let follow = call.arguments.flag("follow")?;
     let place = if follow { Some(call.desk.place()?) } else { None };
 
-    let mut timeline = Timeline::new(call, Only::read(call)?, format);
+    let mut timeline = Timeline::of(&call.desk, Only::read(call)?, format);
     match since {
         Some(Since::Seq(seq)) => {
             timeline.behind(seq);
@@ -55,6 +55,17 @@ pub(crate) async fn events(call: &Call) -> Reply {
         Some(place) => Ok(format.endless(timeline, place, &call.connection)),
         None => Ok(format.whole(timeline.written())),
     }
+}
+
+/// The latest `n` events of a target, oldest first.
+pub(crate) async fn latest(desk: &Arc<Desk>, target: &Target, n: usize) -> Result<Vec<Event>, Denied> {
+    let mut timeline = Timeline::of(desk, Only::Some(vec![target.clone()]), Format::Lines);
+    timeline.latest(None, n).await?;
+    let events = timeline.ready.into_iter().filter_map(|piece| match piece {
+        Piece::Event(event) => Some(event),
+        Piece::Lost(_) => None,
+    });
+    Ok(events.collect())
 }
 
 /// Whose events are wanted.
@@ -125,8 +136,8 @@ struct Timeline {
 }
 
 impl Timeline {
-    fn new(call: &Call, only: Only, format: Format) -> Self {
-        let (desk, closing) = (call.desk.clone(), call.desk.closing.clone());
+    fn of(desk: &Arc<Desk>, only: Only, format: Format) -> Self {
+        let (desk, closing) = (desk.clone(), desk.closing.clone());
         Self { desk, only, format, closing, ready: VecDeque::new(), last: 0, live: None }
     }
 

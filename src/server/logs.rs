@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::logs::read::{Follower, Query};
-use crate::model::command::Denied;
+use crate::model::command::{Denied, Target};
 use crate::model::log::LogLine;
 use crate::model::names::ServiceName;
 use crate::model::status::{ServiceStatus, Status};
@@ -47,6 +47,14 @@ pub(crate) async fn logs(call: &Call) -> Reply {
         format,
     };
     Ok(format.endless(stream, place, &call.connection))
+}
+
+/// The last `n` lines of a target, oldest first.
+pub(crate) async fn tail(desk: &Desk, target: &Target, n: usize) -> Result<Vec<LogLine>, Denied> {
+    let labels = labels(&desk.handle.snapshot.borrow());
+    let query = Query { services: vec![(target.service.clone(), target.index)], lines: n, labels, ..Query::default() };
+    let reader = desk.handle.logs.clone();
+    desk.read(move || reader.tail(&query)).await?.map_err(|e| unreadable(&e))
 }
 
 fn query(call: &Call) -> Result<Query, Denied> {

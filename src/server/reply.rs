@@ -46,8 +46,11 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Reply {
 /// The answer to a refused request.
 pub(crate) fn refuse(denied: Denied) -> Response<Body> {
     let status = status_of(denied.code);
-    let body = serde_json::to_vec(&ErrorBody { error: denied }).unwrap_or_default();
-    let mut response = typed(status, "application/json", Body::from(body));
+    let body = ErrorBody { error: denied };
+    let text = serde_json::to_vec(&body).unwrap_or_default();
+    let mut response = typed(status, "application/json", Body::from(text));
+    // For a door that tells it to people.
+    response.extensions_mut().insert(body.error);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"everup\""));
     }

@@ -3,6 +3,7 @@
 pub(crate) mod event;
 pub(crate) mod log;
 pub(crate) mod outcome;
+pub(crate) mod plot;
 pub(crate) mod service;
 pub(crate) mod state;
 pub(crate) mod status;

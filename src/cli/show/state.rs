@@ -2,6 +2,7 @@
 
 use crate::cli::output::Tone;
 use crate::cli::time::{ago, coarse, length};
+use crate::model::overview::{InstanceOverview, ServiceOverview};
 use crate::model::service::{Cause, Certainty, Desired, State};
 use crate::model::status::{InstanceStatus, LastEnd, ServiceKind, ServiceStatus, Status};
 use crate::model::units::Timestamp;
@@ -21,13 +22,95 @@ pub(crate) fn in_trouble(service: &ServiceStatus) -> bool {
 
 /// Whether the instance should run and does not, or runs unhealthy.
 pub(crate) fn instance_in_trouble(service: &ServiceStatus, instance: &InstanceStatus) -> bool {
-    // An end with success that nobody wants repeated is no trouble; `failed` is, whatever is wanted of it.
-    let ended_well = instance.state == State::Exited
-        && instance.last_end.as_ref().is_none_or(|end| end.code == Some(0) || end.cause == Cause::User);
-    match instance.state {
-        State::Failed => true,
-        _ if instance.desired == Desired::Down => false,
-        state => !ended_well && !settled(state, instance.healthy, instance.ready, service.kind),
+    Standing::of(service, instance).in_trouble()
+}
+
+/// What the words about an instance's state depend on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing<'a> {
+    kind: ServiceKind,
+    crash_looping: bool,
+    desired: Desired,
+    state: State,
+    ready: bool,
+    healthy: Option<bool>,
+    next_attempt_in_ms: Option<u64>,
+    last_end: Option<&'a LastEnd>,
+}
+
+impl<'a> Standing<'a> {
+    /// As `status` has it.
+    pub(crate) fn of(service: &ServiceStatus, instance: &'a InstanceStatus) -> Self {
+        Self {
+            kind: service.kind,
+            crash_looping: service.crash_looping,
+            desired: instance.desired,
+            state: instance.state,
+            ready: instance.ready,
+            healthy: instance.healthy,
+            next_attempt_in_ms: instance.next_attempt_in_ms,
+            last_end: instance.last_end.as_ref(),
+        }
+    }
+
+    /// As `overview` has it; without an instance that of the service.
+    pub(crate) fn seen(service: &ServiceOverview, instance: Option<&'a InstanceOverview>) -> Self {
+        Self {
+            kind: service.kind,
+            crash_looping: service.crash_looping,
+            desired: service.desired,
+            state: instance.map_or(service.state, |instance| instance.state),
+            ready: instance.map_or(service.ready, |instance| instance.ready),
+            healthy: instance.map_or(service.healthy, |instance| instance.healthy),
+            next_attempt_in_ms: instance.and_then(|instance| instance.next_attempt_in_ms),
+            last_end: instance.and_then(|instance| instance.last_end.as_ref()),
+        }
+    }
+
+    /// Whether it should run and does not, or runs unhealthy.
+    pub(crate) fn in_trouble(&self) -> bool {
+        // An end with success that nobody wants repeated is no trouble; `failed` is, whatever is wanted of it.
+        let ended_well = self.state == State::Exited
+            && self.last_end.is_none_or(|end| end.code == Some(0) || end.cause == Cause::User);
+        match self.state {
+            State::Failed => true,
+            _ if self.desired == Desired::Down => false,
+            state => !ended_well && !settled(state, self.healthy, self.ready, self.kind),
+        }
+    }
+
+    /// Its state in words, and what it means.
+    pub(crate) fn words(&self) -> (Tone, String) {
+        let mut text = match (self.state, self.next_attempt_in_ms) {
+            (State::Backoff, Some(ms)) => {
+                format!(
+                    "backoff {}",
+                    length(std::time::Duration::from_millis(if ms >= 10_000 { ms / 1_000 * 1_000 } else { ms }))
+                )
+            }
+            (State::Exited, _) if self.kind == ServiceKind::Task && self.ready => "completed".to_owned(),
+            (state, _) => state.to_string(),
+        };
+        if matches!(self.state, State::Running | State::Reloading) {
+            if self.healthy == Some(false) {
+                text.push_str(", unhealthy");
+            } else if !self.ready {
+                text.push_str(", not ready");
+            }
+        }
+        if self.crash_looping {
+            text.push_str(", crash looping");
+        }
+        let tone = match self.state {
+            State::Failed => Tone::Bad,
+            State::Backoff | State::Waiting | State::Starting | State::Stopping | State::Reloading => Tone::Busy,
+            State::Running if self.healthy == Some(false) => Tone::Bad,
+            State::Running if !self.ready => Tone::Busy,
+            State::Running => Tone::Good,
+            State::Exited if self.in_trouble() => Tone::Bad,
+            State::Exited | State::Stopped => Tone::Dim,
+        };
+        (tone, text)
     }
 }
 
@@ -42,36 +125,7 @@ fn settled(state: State, healthy: Option<bool>, ready: bool, kind: ServiceKind) 
 
 /// The state of an instance in words, and what it means.
 pub(crate) fn words(service: &ServiceStatus, instance: &InstanceStatus) -> (Tone, String) {
-    let mut text = match (instance.state, instance.next_attempt_in_ms) {
-        (State::Backoff, Some(ms)) => {
-            format!(
-                "backoff {}",
-                length(std::time::Duration::from_millis(if ms >= 10_000 { ms / 1_000 * 1_000 } else { ms }))
-            )
-        }
-        (State::Exited, _) if service.kind == ServiceKind::Task && instance.ready => "completed".to_owned(),
-        (state, _) => state.to_string(),
-    };
-    if matches!(instance.state, State::Running | State::Reloading) {
-        if instance.healthy == Some(false) {
-            text.push_str(", unhealthy");
-        } else if !instance.ready {
-            text.push_str(", not ready");
-        }
-    }
-    if service.crash_looping {
-        text.push_str(", crash looping");
-    }
-    let tone = match instance.state {
-        State::Failed => Tone::Bad,
-        State::Backoff | State::Waiting | State::Starting | State::Stopping | State::Reloading => Tone::Busy,
-        State::Running if instance.healthy == Some(false) => Tone::Bad,
-        State::Running if !instance.ready => Tone::Busy,
-        State::Running => Tone::Good,
-        State::Exited if instance_in_trouble(service, instance) => Tone::Bad,
-        State::Exited | State::Stopped => Tone::Dim,
-    };
-    (tone, text)
+    Standing::of(service, instance).words()
 }
 
 /// What is to be said beside the state: who holds it, whom it waits for, how it ended last.

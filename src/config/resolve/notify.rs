@@ -30,7 +30,9 @@ fn entry(decoder: &mut Decoder<'_>, node: &Node) -> Option<NotifyPlan> {
             );
             None
         }
-        (Some(_), None) => decoder.command(&fields, "exec").map(NotifyTo::Exec),
+        (Some(_), None) => {
+            decoder.command(&fields, "exec").map(|words| NotifyTo::Exec(words.iter().map(hidden).collect()))
+        }
         (None, Some(url)) => webhook(decoder, url).map(NotifyTo::Webhook),
         (None, None) => {
             decoder.faults.add_with(
@@ -77,7 +79,7 @@ fn webhook(decoder: &mut Decoder<'_>, node: &Node) -> Option<Template> {
     let parts = if written { vec![Part::Text(text.clone())] } else { vec![Part::Hidden(text.clone())] };
     let help = || "write http://host:port/path or https://host/path".to_owned();
     let checked = match url::http(&parts) {
-        Ok(Target { socket: None, .. }) => Ok(hide_all_but_host(&text)),
+        Ok(Target { socket: None, .. }) => Ok(Template::new(hide_urls(&text))),
         Ok(Target { socket: Some(_), .. }) => {
             Err(Misfit { message: "cannot tell over a unix socket".to_owned(), help: help() })
         }
@@ -86,23 +88,37 @@ fn webhook(decoder: &mut Decoder<'_>, node: &Node) -> Option<Template> {
     decoder.fit(node.place, checked)
 }
 
-/// `https://host/` with what stands around the host hidden.
-fn hide_all_but_host(url: &str) -> Template {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let (user, host) = match authority.rfind('@') {
-        Some(at) => authority.split_at(at + 1),
-        None => ("", authority),
-    };
-    let (slash, path) = path.split_at(usize::from(path.starts_with('/')));
-    let parts = [
-        Part::Text(format!("{scheme}://")),
-        Part::Hidden(user.to_owned()),
-        Part::Text(format!("{host}{slash}")),
-        Part::Hidden(path.to_owned()),
-    ];
-    let empty = |part: &Part| matches!(part, Part::Hidden(text) if text.is_empty());
-    Template::new(parts.into_iter().filter(|part| !empty(part)).collect())
+/// A word of a command; the URL of a webhook is as secret there.
+fn hidden(word: &Template) -> Template {
+    let parts = word.parts().iter().flat_map(|part| match part {
+        Part::Text(text) => hide_urls(text),
+        Part::Hidden(_) | Part::Port | Part::Index | Part::Fd { .. } => vec![part.clone()],
+    });
+    Template::new(parts.collect())
+}
+
+/// The text with everything of its URLs hidden but `https://host/`.
+fn hide_urls(text: &str) -> Vec<Part> {
+    let mut parts = vec![];
+    let mut rest = text;
+    while let Some(scheme) =
+        ["http://", "https://"].into_iter().filter_map(|s| rest.find(s).map(|at| at + s.len())).min()
+    {
+        let (before, url) = rest.split_at(scheme);
+        let end = url.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).unwrap_or(url.len());
+        let (url, after) = url.split_at(end);
+        let (authority, path) = url.split_at(url.find(['/', '?', '#']).unwrap_or(url.len()));
+        let (user, host) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+        let (slash, path) = path.split_at(usize::from(path.starts_with('/')));
+        parts.push(Part::Text(before.to_owned()));
+        parts.push(Part::Hidden(user.to_owned()));
+        parts.push(Part::Text(format!("{host}{slash}")));
+        parts.push(Part::Hidden(path.to_owned()));
+        rest = after;
+    }
+    parts.push(Part::Text(rest.to_owned()));
+    parts.retain(|part| !matches!(part, Part::Text(text) | Part::Hidden(text) if text.is_empty()));
+    parts
 }
 
 #[cfg(test)]
@@ -110,14 +126,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_scheme_and_host_of_a_webhook_are_shown() {
+    fn only_scheme_and_host_of_a_url_are_shown() {
         for (url, shown) in [
             ("https://hooks.slack.com/services/T0/B0/xyz", "https://hooks.slack.com/<hidden>"),
             ("http://user:word@127.0.0.1:8080", "http://<hidden>127.0.0.1:8080"),
             ("https://ntfy.sh?auth=1", "https://ntfy.sh<hidden>"),
             ("https://ntfy.sh/", "https://ntfy.sh/"),
+            (
+                "curl -d @- 'https://a.example/xyz' http://b.example/",
+                "curl -d @- 'https://a.example/<hidden>' http://b.example/",
+            ),
+            ("mail ops@a.example", "mail ops@a.example"),
         ] {
-            let template = hide_all_but_host(url);
+            let template = Template::new(hide_urls(url));
             assert_eq!((template.to_string().as_str(), template.render(NO_SLOTS).as_str()), (shown, url));
         }
     }

@@ -26,7 +26,7 @@ fn secrets_are_hidden_wherever_they_went() {
     std::fs::write(folder.path().join(".env"), "PLAIN=fr0mfile\n").unwrap();
     let plan = read_in(
         folder.path(),
-        "notify: [{webhook: 'https://me:hush@h.example/hook/xyzzy?k=1'}, {webhook: 'http://h.example/${HOME}'}, {exec: tell $API_KEY}]
+        "notify: [{webhook: 'https://me:hush@h.example/hook/xyzzy?k=1'}, {webhook: 'http://h.example/${HOME}'}, {exec: 'tell $API_KEY https://h.example/xyzzy'}]
 services:
   web:
     command: x --key $API_KEY --db ${DB} --p ${PLAIN}
@@ -47,7 +47,7 @@ services:
         "PLAIN: <hidden>",
         "LEVEL: info",
         "webhook: https://<hidden>h.example/<hidden>}",
-        "[tell, <hidden>]",
+        "[tell, <hidden>, https://h.example/<hidden>]",
         "[x, --key, <hidden>,",
     ] {
         assert!(shown.contains(line), "{line}: {shown}");

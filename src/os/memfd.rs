@@ -1,0 +1,29 @@
+//! Files that live in memory and have no name.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::OwnedFd;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+/// A file that holds `bytes`, to be read from its beginning: as a child's stdin it never makes anyone wait.
+///
+/// # Errors
+/// As memfd_create(2) and write(2).
+pub fn holding(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(c"stdin", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_holds_is_read_from_the_beginning() {
+        let file = File::from(holding(b"{\"v\":1}").unwrap());
+        assert_eq!(io::read_to_string(file).unwrap(), "{\"v\":1}");
+    }
+}
