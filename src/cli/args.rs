@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, dev, doctor, down, events, init, logs, man, plot, probe, reload, restart, run, scale,
-    schema, signal, start, status, stop, top, up, version, why,
+    check, completion, config, dev, doctor, down, events, history, init, logs, man, plot, probe, reload, restart, run,
+    scale, schema, signal, start, status, stop, top, up, version, web, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -29,10 +29,11 @@ Usage: everup [OPTIONS] VERB [ARGS]
   why SVC                  each restart: cause, evidence, last lines
   logs [SVC…] [-f]         what the services wrote
   top, events [SVC] [-f]   a live screen; the timeline
-  plot, probe SVC          usage as a picture; ask its health now
+  history, plot SVC        what it used: as a table, as a picture
+  probe SVC                ask its health once, now
   check, config            validate the file; show it resolved
   init, schema             propose a file; its JSON schema
-  doctor, demo             look at this machine; a show to play with
+  web, doctor, demo        the status page; this machine; a show to play with
   completion, man, version
 
 Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q
@@ -168,6 +169,8 @@ pub(crate) enum Verb {
     /// Show who runs and how; one service in full
     #[command(visible_aliases = ["ps", "ls"])]
     Status(status::Status),
+    /// Show where the status page is, or open it in a browser
+    Web(web::Web),
     /// Show why a service ended or restarted, and what is known about it
     Why(why::Why),
     /// Show what services wrote
@@ -178,6 +181,8 @@ pub(crate) enum Verb {
     Top(top::Top),
     /// Draw what a service used: CPU, memory, probes, with starts and ends marked
     Plot(plot::Plot),
+    /// Show what a service used over time: CPU, memory, files, probes
+    History(history::History),
     /// Run a service's probes once, now
     Probe(probe::Probe),
     /// Validate the file
@@ -204,7 +209,7 @@ pub(crate) enum Verb {
 }
 
 /// Verbs of versions to come: asked for by name, they say so.
-pub(crate) const LATER: [&str; 3] = ["history", "upgrade", "import"];
+pub(crate) const LATER: [&str; 2] = ["upgrade", "import"];
 
 /// How long to wait until what is promised holds.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -310,6 +315,7 @@ mod tests {
             "status web -w",
             "ps --json",
             "ls",
+            "web --open",
             "why web -n 5",
             "logs web db -f -n 50 --since 10m --grep error --stderr",
             "logs web --previous",
@@ -318,6 +324,8 @@ mod tests {
             "top",
             "plot web --since 1h -o usage.png",
             "plot web/2 --until 2026-11-20T10:00:00Z --metric cpu,memory -o -",
+            "history web",
+            "history web/2 --since 24h --until 1h --step 5m --metric cpu,memory_bytes --csv",
             "probe web",
             "check other.yaml",
             "config web",
@@ -349,6 +357,8 @@ mod tests {
             ("logs --since seq:3", ErrorKind::ValueValidation),
             ("plot web --metric disk", ErrorKind::InvalidValue),
             ("plot web --since seq:3", ErrorKind::ValueValidation),
+            ("history web --metric cpu,memroy", ErrorKind::ValueValidation),
+            ("history web --step often", ErrorKind::ValueValidation),
             ("logs --grep (", ErrorKind::ValueValidation),
             ("scale web", ErrorKind::ValueValidation),
             ("scale web=lots", ErrorKind::ValueValidation),

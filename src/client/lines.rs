@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 
 use crate::client::http::{Answer, Fault, encode};
 use crate::client::{ClientError, Refusal, parse};
+use crate::model::history::Metric;
 use crate::model::log::{Lost, Stream};
+use crate::model::units::format_duration;
 
 /// A line, in bytes: a child's longest line with every byte escaped fits, and a project of thousands of instances.
 const LINE_SIZE: u64 = 64 << 20;
@@ -73,6 +75,31 @@ impl EventArgs {
         path.add("n", self.n.map(|n| n.to_string()));
         path.add("since", self.since.clone());
         path.add("follow", self.follow.then(|| "true".to_owned()));
+        path.0
+    }
+}
+
+/// Which usage is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryArgs {
+    /// A duration back or an RFC 3339 time; none: an hour before `until`.
+    pub since: Option<String>,
+    /// As `since`; none: now.
+    pub until: Option<String>,
+    /// How long each row lasts; none: what fits.
+    pub step: Option<Duration>,
+    /// Only these; empty: all.
+    pub metrics: Vec<Metric>,
+}
+
+impl HistoryArgs {
+    pub(crate) fn path(&self, name: &str) -> String {
+        let words: Vec<&str> = self.metrics.iter().map(|metric| metric.word()).collect();
+        let mut path = Path::new(&format!("/v1/services/{}/history", encode(name)));
+        path.add("since", self.since.clone());
+        path.add("until", self.until.clone());
+        path.add("step", self.step.map(format_duration));
+        path.add("metric", (!words.is_empty()).then(|| words.join(",")));
         path.0
     }
 }

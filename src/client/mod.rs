@@ -18,15 +18,14 @@ use serde::de::DeserializeOwned;
 
 use crate::client::action::{Action, Pending};
 use crate::client::http::{Answer, Ask, Fault};
-use crate::client::lines::{EventArgs, Lines, LogArgs};
+use crate::client::lines::{EventArgs, HistoryArgs, Lines, LogArgs};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::EventRecord;
-use crate::model::history::{HistoryReport, Metric};
+use crate::model::history::HistoryReport;
 use crate::model::log::LogLine;
 use crate::model::overview::Overview;
 use crate::model::probe::ProbeReport;
 use crate::model::status::{ServiceStatus, Status};
-use crate::model::units::Timestamp;
 use crate::model::why::Why;
 use crate::os::socket::connect_unix;
 
@@ -67,17 +66,6 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
-}
-
-/// Which usage is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistoryArgs {
-    /// From when on.
-    pub since: Timestamp,
-    /// Until when.
-    pub until: Timestamp,
-    /// Only these figures; empty: all.
-    pub metrics: Vec<Metric>,
 }
 
 /// The body of a refusal.
@@ -139,6 +127,14 @@ impl Client {
         self.get(&format!("/v1/services/{}", http::encode(name)))
     }
 
+    /// As [`Client::service`], with memory that is shared counted once ([`crate::model::usage::Usage::pss_bytes`]).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn service_with_pss(&self, name: &str) -> Result<ServiceStatus, ClientError> {
+        self.get(&format!("/v1/services/{}?pss=true", http::encode(name)))
+    }
+
     /// The latest ends of a service, explained; `n` of them, 5 unless given.
     ///
     /// # Errors
@@ -146,6 +142,14 @@ impl Client {
     pub fn why(&self, name: &str, n: Option<usize>) -> Result<Why, ClientError> {
         let n = n.map(|n| format!("?n={n}")).unwrap_or_default();
         self.get(&format!("/v1/services/{}/why{n}", http::encode(name)))
+    }
+
+    /// What a service, or one instance of it, used over time.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn history(&self, name: &str, args: &HistoryArgs) -> Result<HistoryReport, ClientError> {
+        self.get(&args.path(name))
     }
 
     /// Runs the probes of `web`, `web/2` or `web*` once, now.
@@ -190,19 +194,6 @@ impl Client {
     /// [`ClientError`].
     pub fn events(&self, args: &EventArgs) -> Result<Lines<EventRecord>, ClientError> {
         self.lines(args.path())
-    }
-
-    /// What a service (or one instance, as `web/2`) used over time.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn history(&self, name: &str, args: &HistoryArgs) -> Result<HistoryReport, ClientError> {
-        let words: Vec<&str> = args.metrics.iter().map(|metric| metric.word()).collect();
-        let (since, until) = (args.since.to_string(), args.until.to_string());
-        let query = [("since", since), ("until", until), ("metric", words.join(","))];
-        let query: Vec<String> =
-            query.into_iter().map(|(key, value)| format!("{key}={}", http::encode(&value))).collect();
-        self.get(&format!("/v1/services/{}/history?{}", http::encode(name), query.join("&")))
     }
 
     /// The project as people look at it, at once and then each second. Every one after the first carries in `recent`

@@ -64,6 +64,12 @@ pub struct UsageQuery {
     pub metrics: Vec<Metric>,
 }
 
+/// The shortest step people think in (`10s`, `1m`, `2h`) that makes at most so many rows of a time.
+pub fn step_for(time: Duration, rows: u32) -> Duration {
+    let least = i64::try_from(time.as_secs().div_ceil(u64::from(rows.max(1)))).unwrap_or(i64::MAX / 4);
+    Duration::from_secs(query::usual_step(least).unsigned_abs())
+}
+
 /// A look is taken again when the writer wrote meanwhile, so often at most.
 const TRIES: u32 = 10;
 

@@ -20,7 +20,7 @@ use crate::model::units::Timestamp;
 pub(super) const VERSION: u32 = 2;
 
 /// The shape of the file, one step a version; `user_version` counts the steps taken.
-const STEPS: [&str; VERSION as usize] = [
+pub(super) const STEPS: [&str; VERSION as usize] = [
     "
     CREATE TABLE events (
         id INTEGER PRIMARY KEY, at INTEGER NOT NULL, seq INTEGER NOT NULL, event TEXT NOT NULL,
@@ -262,6 +262,12 @@ impl Store {
             )?;
         }
         Ok(forgotten)
+    }
+
+    /// Moves all that is written into the file itself.
+    #[cfg(test)]
+    pub(super) fn checkpoint(&self) {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     }
 
     /// Its bytes, and how many of them are free.

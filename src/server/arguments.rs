@@ -107,16 +107,17 @@ impl Arguments {
 
     /// `since`: a duration back from now, a time, or `seq:N`.
     pub(crate) fn since(&self, now: Now) -> Result<Option<Since>, Denied> {
-        self.text("since").map(|text| since(text, now)).transpose()
+        self.text("since").map(|text| since("since", text, now)).transpose()
+    }
+
+    /// `until`: as [`Self::since_time`].
+    pub(crate) fn until(&self, now: Now) -> Result<Option<Timestamp>, Denied> {
+        timed(self.text("until").map(|text| since("until", text, now)).transpose()?)
     }
 
     /// `since` of what carries no numbers.
     pub(crate) fn since_time(&self, now: Now) -> Result<Option<Timestamp>, Denied> {
-        match self.since(now)? {
-            None => Ok(None),
-            Some(Since::Time(time)) => Ok(Some(time)),
-            Some(Since::Seq(_)) => Err(bad("cannot take seq:N here: lines have times, only events have numbers")),
-        }
+        timed(self.since(now)?)
     }
 
     /// `stream=stdout` or `stderr`.
@@ -155,10 +156,19 @@ fn unknown(name: &str, known: &[&'static Argument]) -> Denied {
     denied(DeniedCode::BadRequest, format!("there is no argument {name:?} here"), hint)
 }
 
-/// Reads the text of a `since`.
-fn since(text: &str, now: Now) -> Result<Since, Denied> {
+/// Only a time.
+fn timed(since: Option<Since>) -> Result<Option<Timestamp>, Denied> {
+    match since {
+        None => Ok(None),
+        Some(Since::Time(time)) => Ok(Some(time)),
+        Some(Since::Seq(_)) => Err(bad("cannot take seq:N here: this has times, only events have numbers")),
+    }
+}
+
+/// Reads the text of the argument `name`, which is `since` or like it.
+fn since(name: &str, text: &str, now: Now) -> Result<Since, Denied> {
     if let Some(number) = text.strip_prefix("seq:") {
-        return number.parse().map(Since::Seq).map_err(|_| bad(format!("cannot read since={text:?}: write seq:812")));
+        return number.parse().map(Since::Seq).map_err(|_| bad(format!("cannot read {name}={text:?}: write seq:812")));
     }
     if let Ok(back) = parse_duration(text) {
         return Ok(Since::Time(now.wall.before(back)));
@@ -166,7 +176,7 @@ fn since(text: &str, now: Now) -> Result<Since, Denied> {
     // An offset's plus sign that nobody encoded arrives as a space.
     Timestamp::parse(text).or_else(|_| Timestamp::parse(&text.replace(' ', "+"))).map(Since::Time).map_err(|_| {
         bad(format!(
-            "cannot read since={text:?}: write a duration such as 10m, a time such as 2026-11-20T10:00:00Z, or seq:812"
+            "cannot read {name}={text:?}: write a duration such as 10m, a time such as 2026-11-20T10:00:00Z, or seq:812"
         ))
     })
 }

@@ -18,7 +18,7 @@ use crate::server::arguments::{Arguments, decode};
 use crate::server::door::{BODY_SIZE, Connection, Desk, too_large};
 use crate::server::reply::{Reply, bad, denied, internal, refuse};
 use crate::server::routes::{Does, QUICK, Route, TABLE};
-use crate::server::{actions, discovery, events, logs, look, metrics, openapi, overview, page};
+use crate::server::{actions, discovery, events, history, logs, look, metrics, openapi, overview, page};
 
 /// One request on its way through its handler.
 #[derive(Debug)]
@@ -129,6 +129,7 @@ async fn perform(does: Does, call: &Call) -> Reply {
         Does::Scale => actions::scale(call).await,
         Does::ServiceLogs | Does::Logs => logs::logs(call).await,
         Does::Why => look::why(call).await,
+        Does::History => history::history(call).await,
         Does::Events => events::events(call).await,
         Does::Up => actions::up(call).await,
         Does::Down => actions::down(call).await,

@@ -11,6 +11,7 @@ mod dispatch;
 mod door;
 mod events;
 mod gzip;
+mod history;
 mod listener;
 mod logs;
 mod look;

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::model::command::Outcome;
 use crate::model::event::EventRecord;
+use crate::model::history::HistoryReport;
 use crate::model::log::LogLine;
 use crate::model::overview::Overview;
 use crate::model::status::Status;
@@ -82,6 +83,7 @@ pub(crate) enum Does {
     Scale,
     ServiceLogs,
     Why,
+    History,
     Events,
     Logs,
     Up,
@@ -124,6 +126,26 @@ static SINCE_EVENT: Argument = Argument {
     kind: Kind::Text,
     about: "A duration back (10m), a time (RFC 3339), or seq:N for what came after event N.",
 };
+static SINCE_HOUR: Argument = Argument {
+    name: "since",
+    kind: Kind::Text,
+    about: "A duration back (10m) or a time (RFC 3339); an hour before until unless given.",
+};
+static UNTIL: Argument = Argument {
+    name: "until",
+    kind: Kind::Text,
+    about: "A duration back (10m) or a time (RFC 3339); now unless given.",
+};
+static STEP: Argument = Argument {
+    name: "step",
+    kind: Kind::Text,
+    about: "How long each row lasts, 10s at least. Without it the shortest that is kept for this time and makes at most 2,000 rows of a run.",
+};
+static METRIC: Argument = Argument {
+    name: "metric",
+    kind: Kind::Text,
+    about: "Only these, separated by commas: cpu, memory, processes, threads, fds, read, written, probe, swap, io_wait, switches, faults.",
+};
 static FOLLOW: Argument = Argument { name: "follow", kind: Kind::Flag, about: "Go on with what comes." };
 static STREAM: Argument = Argument { name: "stream", kind: Kind::Text, about: "stdout or stderr; both unless given." };
 static PREVIOUS: Argument = Argument { name: "previous", kind: Kind::Flag, about: "The run before the current one." };
@@ -131,6 +153,11 @@ static GREP: Argument =
     Argument { name: "grep", kind: Kind::Text, about: "Only lines this regular expression matches." };
 static SERVICES: Argument =
     Argument { name: "services", kind: Kind::Text, about: "Selectors separated by commas; all unless given." };
+static PSS: Argument = Argument {
+    name: "pss",
+    kind: Kind::Flag,
+    about: "With usage.pss_bytes: memory with what is shared counted once. Takes milliseconds for large processes.",
+};
 static SERVICE: Argument = Argument { name: "service", kind: Kind::Text, about: "Only events of this selector." };
 
 /// For an answer that only needs the loop's attention.
@@ -140,7 +167,7 @@ pub(crate) const QUICK: Duration = Duration::from_secs(10);
 const PROBES: Duration = Duration::from_secs(70);
 
 /// Every route there is.
-pub(crate) static TABLE: [Route; 21] = [
+pub(crate) static TABLE: [Route; 22] = [
     Route {
         method: Method::GET,
         path: "/v1/status",
@@ -167,8 +194,8 @@ pub(crate) static TABLE: [Route; 21] = [
         method: Method::GET,
         path: "/v1/services/{name}",
         name: "service",
-        about: "One service, or one instance of it; for a glob an object with all it names.",
-        arguments: &[],
+        about: "One service, or one instance of it, with all that it uses; for a glob an object with all it names.",
+        arguments: &[&PSS],
         takes: None,
         gives: Gives::Object(shape::<ServiceAnswer>),
         limit: QUICK,
@@ -272,6 +299,17 @@ pub(crate) static TABLE: [Route; 21] = [
         gives: Gives::Object(shape::<Why>),
         limit: QUICK,
         does: Does::Why,
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/services/{name}/history",
+        name: "history",
+        about: "What it used over time, in equal steps; where nothing ran, rows are missing.",
+        arguments: &[&SINCE_HOUR, &UNTIL, &STEP, &METRIC],
+        takes: None,
+        gives: Gives::Object(shape::<HistoryReport>),
+        limit: QUICK,
+        does: Does::History,
     },
     Route {
         method: Method::GET,

@@ -228,6 +228,7 @@ impl Watch {
                 | Event::HookEnded { .. }
                 | Event::Changed { .. }
                 | Event::Checked { .. }
+                | Event::Used { .. }
                 | Event::Tick => {}
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cli::output::{Paint, Tone, tame};
 use crate::cli::show::state::cause_words;
+use crate::cli::show::trend;
 use crate::cli::time::{ago, length};
 use crate::model::service::{Cause, Certainty};
 use crate::model::units::Timestamp;
@@ -24,6 +25,9 @@ fn block(entry: &WhyEntry, now: Timestamp, paint: Paint) -> String {
     row("cause", &format!("{}, {}", cause_words(entry.cause), certainty_words(entry.certainty)));
     for (place, evidence) in entry.evidence.iter().enumerate() {
         row(if place == 0 { "evidence" } else { "" }, &tame(evidence));
+    }
+    if let Some(trend) = entry.trend.as_ref().and_then(trend::line) {
+        row("trend", &trend);
     }
     if let Some(then) = &entry.then {
         row("then", &tame(then));
@@ -78,7 +82,7 @@ mod tests {
     use super::*;
     use crate::model::names::{Run, ServiceName};
     use crate::model::signal::Signal;
-    use crate::model::why::Change;
+    use crate::model::why::{Change, Trend};
 
     const NOW: Timestamp = Timestamp(1_763_632_800_000);
 
@@ -112,6 +116,13 @@ mod tests {
             last_lines: vec![],
             changed_before: vec![],
             then: None,
+            trend: Some(Trend {
+                over_ms: 720_000,
+                memory_start_bytes: 92 << 20,
+                memory_end_bytes: 2 << 30,
+                memory_peak_bytes: 2 << 30,
+                ..Trend::default()
+            }),
             ..entry()
         };
         let why = Why { v: 1, service: ServiceName::new("web").unwrap(), entries: vec![entry(), killed] };
@@ -130,6 +141,7 @@ web, run 3: ended with exit code 1 after 2.3s, 3m ago
 web, run 3: ended by signal KILL after 4h46m, 3m ago
   cause     out of memory, a guess
   evidence  nobody here sent KILL
+  trend     memory 92 MiB → 2.0 GiB in 12m
 ";
         assert_eq!(blocks(&why, NOW, Paint(false)), expected);
     }

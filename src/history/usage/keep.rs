@@ -21,21 +21,29 @@ const AT_ONCE: i64 = 20_000;
 /// How long rows of 10 s and of a minute are kept.
 const KEPT: [Duration; 2] = [Duration::from_secs(48 * 3_600), Duration::from_secs(30 * 24 * 3_600)];
 
-/// The numbers of tracks that were used of late.
+/// The tracks that were used of late.
 #[derive(Debug, Default)]
-pub(in crate::history) struct Tracks(BTreeMap<Arc<Track>, i64>);
+pub(in crate::history) struct Tracks(BTreeMap<Arc<Track>, Base>);
+
+/// A track's number, and what its rows are told as differences from.
+#[derive(Clone, Copy, Debug)]
+struct Base {
+    number: i64,
+    memory: i64,
+    counts: i64,
+}
 
 impl Tracks {
-    /// Its number; a new one unless it has one. None when all numbers are in use.
-    fn number(&mut self, transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Option<i64>> {
-        if let Some(number) = self.0.get(&row.track) {
-            return Ok(Some(*number));
+    /// What is known of its track; a new one unless there is one. None when all numbers are in use.
+    fn of(&mut self, transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Option<Base>> {
+        if let Some(base) = self.0.get(&row.track) {
+            return Ok(Some(*base));
         }
         let track = &row.track;
         let known = transaction
             .prepare_cached(
-                "SELECT id FROM tracks WHERE service = ?1 AND idx = ?2 AND run = ?3 AND label = ?4 AND knows = ?5 \
-                 ORDER BY id DESC LIMIT 1",
+                "SELECT id, memory, counts FROM tracks \
+                 WHERE service = ?1 AND idx = ?2 AND run = ?3 AND label = ?4 AND knows = ?5 ORDER BY id DESC LIMIT 1",
             )?
             .query_row(
                 params![
@@ -45,17 +53,17 @@ impl Tracks {
                     track.label,
                     knows(track)
                 ],
-                |found| found.get(0),
+                |found| Ok(Base { number: found.get(0)?, memory: found.get(1)?, counts: found.get(2)? }),
             )
             .optional()?;
         match known {
-            Some(number) => Ok(Some(self.remember(track, number))),
+            Some(base) => Ok(Some(self.remember(track, base))),
             None => self.begin(transaction, row),
         }
     }
 
     /// Gives it a number of its own.
-    fn begin(&mut self, transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Option<i64>> {
+    fn begin(&mut self, transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Option<Base>> {
         let newest: i64 = transaction.query_row("SELECT coalesce(max(id), 0) FROM tracks", [], |found| found.get(0))?;
         let number = if newest < MOST_TRACKS {
             newest + 1
@@ -73,9 +81,11 @@ impl Tracks {
             gap
         };
         let track = &row.track;
+        let base = Base { number, memory: pages(row), counts: counts(row) };
         transaction
             .prepare_cached(
-                "INSERT INTO tracks (id, service, idx, label, run, knows, last) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO tracks (id, service, idx, label, run, knows, last, memory, counts) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 number,
@@ -84,18 +94,30 @@ impl Tracks {
                 track.label,
                 signed(track.run.0),
                 knows(track),
-                begins(row.slot, FINEST_S)
+                begins(row.slot, FINEST_S),
+                base.memory,
+                base.counts
             ])?;
-        Ok(Some(self.remember(track, number)))
+        Ok(Some(self.remember(track, base)))
     }
 
-    fn remember(&mut self, track: &Arc<Track>, number: i64) -> i64 {
+    fn remember(&mut self, track: &Arc<Track>, base: Base) -> Base {
         if self.0.len() >= KNOWN {
             self.0.clear();
         }
-        self.0.insert(track.clone(), number);
-        number
+        self.0.insert(track.clone(), base);
+        base
     }
+}
+
+fn pages(row: &Row) -> i64 {
+    signed(row.memory_bytes.div_ceil(4_096))
+}
+
+/// Each up to a million; no machine has more.
+fn counts(row: &Row) -> i64 {
+    let within = |count: u32| i64::from(count.min(0xF_FFFF));
+    within(row.open_fds) | within(row.threads) << 20 | within(row.processes.saturating_sub(1)) << 40
 }
 
 fn knows(track: &Track) -> i64 {
@@ -114,30 +136,29 @@ pub(in crate::history) fn insert(
     rows: &[Row],
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
-        "INSERT OR IGNORE INTO rows_10s (id, cpu, memory, tasks, fds, switches, faults, probe) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT OR IGNORE INTO rows_10s (id, cpu, memory, counts, switches, faults, probe) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     let mut beside = transaction.prepare_cached(
         "INSERT OR REPLACE INTO io_10s (id, swap, read, written, wait_us, major) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     let mut minute = None;
     for row in rows {
-        let mut add = |number: i64| {
-            let id = first_id(row.slot) | number;
+        let mut add = |base: Base| {
+            let id = first_id(row.slot) | base.number;
             let added = statement.execute(params![
                 id,
                 row.cpu_percent.map(|percent| rounded(percent * 100.0)),
-                signed(row.memory_bytes.div_ceil(4_096)),
-                i64::from(row.threads.min(0xF_FFFF)) | i64::from(row.processes.saturating_sub(1)) << 20,
-                row.open_fds,
+                pages(row) - base.memory,
+                counts(row) - base.counts,
                 signed(row.switches),
                 signed(row.faults),
                 row.probe_ms.map(|ms| rounded(ms * 10.0)),
             ])?;
             Ok::<_, rusqlite::Error>((added > 0).then_some(id))
         };
-        let Some(number) = tracks.number(transaction, row)? else { continue };
-        let id = match add(number)? {
+        let Some(base) = tracks.of(transaction, row)? else { continue };
+        let id = match add(base)? {
             Some(id) => id,
             // The time of day was set back, and this time has a row already: both stay.
             None => match tracks.begin(transaction, row)?.map(&mut add).transpose()?.flatten() {

@@ -131,8 +131,8 @@ pub(in crate::history) fn stored(connection: &Connection, span: &Span) -> rusqli
     let tracks = tracks(connection, span)?;
     let mut found = Found { connection, span, tracks: &tracks, pieces: vec![] };
     found.read(level, span.since, span.until)?;
-    // What is not rolled up yet is there in finer rows.
-    for (coarse, fine) in LEVELS.iter().skip(1).zip(&LEVELS).filter(|(coarse, _)| coarse.step_s <= level.step_s) {
+    // What is not rolled up yet is there in finer rows; of the latest minute in the finest.
+    for (coarse, fine) in LEVELS.iter().skip(1).zip(&LEVELS).rev().filter(|(coarse, _)| coarse.step_s <= level.step_s) {
         let mut statement = connection.prepare_cached("SELECT slot FROM unrolled WHERE step_s = ?1 ORDER BY slot")?;
         let slots: Vec<i64> =
             statement.query_map([coarse.step_s], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
@@ -144,9 +144,17 @@ pub(in crate::history) fn stored(connection: &Connection, span: &Span) -> rusqli
     Ok(Stored { step: Some(step), pieces: found.pieces })
 }
 
-fn tracks(connection: &Connection, span: &Span) -> rusqlite::Result<BTreeMap<i64, Arc<Track>>> {
+/// A track, and what its rows are told as differences from.
+struct Known {
+    track: Arc<Track>,
+    memory: i64,
+    counts: i64,
+}
+
+fn tracks(connection: &Connection, span: &Span) -> rusqlite::Result<BTreeMap<i64, Known>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, service, idx, label, run, knows FROM tracks WHERE service = ?1 AND (?2 IS NULL OR idx = ?2)",
+        "SELECT id, service, idx, label, run, knows, memory, counts FROM tracks \
+         WHERE service = ?1 AND (?2 IS NULL OR idx = ?2)",
     )?;
     let mut rows = statement.query(params![span.service.as_str(), span.index])?;
     let mut tracks = BTreeMap::new();
@@ -161,7 +169,7 @@ fn tracks(connection: &Connection, span: &Span) -> rusqlite::Result<BTreeMap<i64
             knows_bytes: knows & 1 != 0,
             knows_wait: knows & 2 != 0,
         };
-        tracks.insert(row.get(0)?, Arc::new(track));
+        tracks.insert(row.get(0)?, Known { track: Arc::new(track), memory: row.get(6)?, counts: row.get(7)? });
     }
     Ok(tracks)
 }
@@ -170,7 +178,7 @@ fn tracks(connection: &Connection, span: &Span) -> rusqlite::Result<BTreeMap<i64
 struct Found<'a> {
     connection: &'a Connection,
     span: &'a Span,
-    tracks: &'a BTreeMap<i64, Arc<Track>>,
+    tracks: &'a BTreeMap<i64, Known>,
     pieces: Vec<Piece>,
 }
 
@@ -184,7 +192,7 @@ impl Found<'_> {
             "r.gaps, r.cpu_below, r.cpu_above, r.memory_below, r.memory_above, r.probe_above"
         };
         let sql = format!(
-            "SELECT r.id, r.cpu, r.memory, r.tasks, r.fds, r.switches, r.faults, r.probe, {spread}, \
+            "SELECT r.id, r.cpu, r.memory, r.counts, r.switches, r.faults, r.probe, {spread}, \
              io.swap, io.read, io.written, io.wait_us, io.major \
              FROM {rows} r LEFT JOIN {io} io ON io.id = r.id WHERE r.id >= ?1 AND r.id < ?2 \
              AND (r.id & 262143) IN (SELECT id FROM tracks WHERE service = ?3 AND (?4 IS NULL OR idx = ?4))"
@@ -196,9 +204,8 @@ impl Found<'_> {
             statement.query(params![bound(since), bound(last), self.span.service.as_str(), self.span.index])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
-            if let Some(track) = self.tracks.get(&(id & ((1 << TRACK_BITS) - 1))) {
-                let at = (id >> TRACK_BITS) * step_s;
-                self.pieces.push(piece(row, track.clone(), at, step_s)?);
+            if let Some(known) = self.tracks.get(&(id & ((1 << TRACK_BITS) - 1))) {
+                self.pieces.push(piece(row, known, (id >> TRACK_BITS) * step_s, step_s)?);
             }
         }
         Ok(())
@@ -210,32 +217,33 @@ impl Found<'_> {
     }
 }
 
-fn piece(row: &rusqlite::Row<'_>, track: Arc<Track>, at: i64, lasts: i64) -> rusqlite::Result<Piece> {
+fn piece(row: &rusqlite::Row<'_>, known: &Known, at: i64, lasts: i64) -> rusqlite::Result<Piece> {
     let number = |column: usize| row.get::<_, Option<i64>>(column).map(|value| value.unwrap_or(0));
-    let spread = |column: usize, below: i64, above: i64, unit: f64| -> rusqlite::Result<Option<[f64; 3]>> {
-        let value: Option<i64> = row.get(column)?;
-        Ok(value.map(|value| [value as f64 * unit, (value - below) as f64 * unit, (value + above) as f64 * unit]))
+    let spread = |value: i64, below: i64, above: i64, unit: f64| {
+        [value as f64 * unit, (value - below) as f64 * unit, (value + above) as f64 * unit]
     };
-    let tasks = number(3)?;
-    let narrow = |value: i64| u32::try_from(value).unwrap_or(0);
+    let (cpu, probe): (Option<i64>, Option<i64>) = (row.get(1)?, row.get(6)?);
+    let (cpu_below, cpu_above, probe_above) = (number(8)?, number(9)?, number(12)?);
+    let counts = known.counts + number(3)?;
+    let narrow = |value: i64| u32::try_from(value & 0xF_FFFF).unwrap_or(0);
     Ok(Piece {
         at,
         lasts,
-        track,
-        weight: (lasts / FINEST_S - number(8)?).max(1) as f64,
-        cpu: spread(1, number(9)?, number(10)?, 0.01)?,
-        memory: spread(2, number(11)?, number(12)?, 4_096.0)?.unwrap_or_default(),
-        processes: narrow((tasks >> 20) + 1),
-        threads: narrow(tasks & 0xF_FFFF),
-        open_fds: narrow(number(4)?),
-        swap: unsigned(number(14)?),
-        read: unsigned(number(15)?),
-        written: unsigned(number(16)?),
-        wait_us: unsigned(number(17)?),
-        switches: unsigned(number(5)?),
-        faults: unsigned(number(6)?),
-        major: unsigned(number(18)?),
-        probe: spread(7, 0, number(13)?, 0.1)?.map(|[mean, _, most]| [mean, most]),
+        track: known.track.clone(),
+        weight: (lasts / FINEST_S - number(7)?).max(1) as f64,
+        cpu: cpu.map(|cpu| spread(cpu, cpu_below, cpu_above, 0.01)),
+        memory: spread(known.memory + number(2)?, number(10)?, number(11)?, 4_096.0),
+        processes: narrow((counts >> 40) + 1),
+        threads: narrow(counts >> 20),
+        open_fds: narrow(counts),
+        switches: unsigned(number(4)?),
+        faults: unsigned(number(5)?),
+        probe: probe.map(|probe| spread(probe, 0, probe_above, 0.1)).map(|[mean, _, most]| [mean, most]),
+        swap: unsigned(number(13)?),
+        read: unsigned(number(14)?),
+        written: unsigned(number(15)?),
+        wait_us: unsigned(number(16)?),
+        major: unsigned(number(17)?),
     })
 }
 

@@ -1,9 +1,10 @@
 //! The tables and views of usage, and the statements that make coarse rows of fine ones.
 //!
 //! Compact on purpose: a column takes a byte at least in every row, 0 and 1 take no more than that, and other integers
-//! as few as they need. Units: `cpu` 0.01 % of one core · `memory` 4 KiB · `tasks` threads + (processes - 1) << 20 ·
-//! `probe` 0.1 ms · `below` and `above` are how far the least and the most lie from the mean · `gaps` how many of its
-//! ten seconds have no row. The views speak in plain units.
+//! as few as they need. Units: `cpu` 0.01 % of one core · `memory` 4 KiB · `counts` open descriptors + threads << 20 +
+//! (processes - 1) << 40 · `probe` 0.1 ms · `below` and `above` are how far the least and the most lie from the mean ·
+//! `gaps` how many of its ten seconds have no row. `memory` and `counts` of a row are differences from those of its track,
+//! for they change little. The views speak in plain units.
 
 use crate::history::usage::EPOCH_S;
 
@@ -12,19 +13,19 @@ pub(in crate::history) const STEP: &str = "
     ALTER TABLE runs ADD COLUMN trend TEXT;
     CREATE TABLE tracks (
         id INTEGER PRIMARY KEY, service TEXT NOT NULL, idx INTEGER NOT NULL, label TEXT NOT NULL, run INTEGER NOT NULL,
-        knows INTEGER NOT NULL, last INTEGER NOT NULL);
+        knows INTEGER NOT NULL, last INTEGER NOT NULL, memory INTEGER NOT NULL, counts INTEGER NOT NULL);
     CREATE INDEX tracks_service ON tracks (service, idx, run);
     CREATE TABLE rows_10s (
-        id INTEGER PRIMARY KEY, cpu INTEGER, memory INTEGER NOT NULL, tasks INTEGER NOT NULL, fds INTEGER NOT NULL,
+        id INTEGER PRIMARY KEY, cpu INTEGER, memory INTEGER NOT NULL, counts INTEGER NOT NULL,
         switches INTEGER NOT NULL, faults INTEGER NOT NULL, probe INTEGER);
     CREATE TABLE rows_1m (
         id INTEGER PRIMARY KEY, gaps INTEGER NOT NULL, cpu INTEGER, cpu_below INTEGER, cpu_above INTEGER,
-        memory INTEGER NOT NULL, memory_below INTEGER NOT NULL, memory_above INTEGER NOT NULL, tasks INTEGER NOT NULL,
-        fds INTEGER NOT NULL, switches INTEGER NOT NULL, faults INTEGER NOT NULL, probe INTEGER, probe_above INTEGER);
+        memory INTEGER NOT NULL, memory_below INTEGER NOT NULL, memory_above INTEGER NOT NULL, counts INTEGER NOT NULL,
+        switches INTEGER NOT NULL, faults INTEGER NOT NULL, probe INTEGER, probe_above INTEGER);
     CREATE TABLE rows_1h (
         id INTEGER PRIMARY KEY, gaps INTEGER NOT NULL, cpu INTEGER, cpu_below INTEGER, cpu_above INTEGER,
-        memory INTEGER NOT NULL, memory_below INTEGER NOT NULL, memory_above INTEGER NOT NULL, tasks INTEGER NOT NULL,
-        fds INTEGER NOT NULL, switches INTEGER NOT NULL, faults INTEGER NOT NULL, probe INTEGER, probe_above INTEGER);
+        memory INTEGER NOT NULL, memory_below INTEGER NOT NULL, memory_above INTEGER NOT NULL, counts INTEGER NOT NULL,
+        switches INTEGER NOT NULL, faults INTEGER NOT NULL, probe INTEGER, probe_above INTEGER);
     CREATE TABLE io_10s (
         id INTEGER PRIMARY KEY, swap INTEGER NOT NULL, read INTEGER NOT NULL, written INTEGER NOT NULL,
         wait_us INTEGER NOT NULL, major INTEGER NOT NULL);
@@ -37,8 +38,9 @@ pub(in crate::history) const STEP: &str = "
     CREATE TABLE unrolled (step_s INTEGER NOT NULL, slot INTEGER NOT NULL, PRIMARY KEY (step_s, slot)) WITHOUT ROWID;
     CREATE VIEW usage AS SELECT
         strftime('%Y-%m-%dT%H:%M:%SZ', (r.id >> 18) * 10 + 1735689600, 'unixepoch') AS time,
-        t.service, t.label AS instance, t.run, r.cpu / 100.0 AS cpu_percent, r.memory * 4096 AS memory_bytes,
-        (r.tasks >> 20) + 1 AS processes, r.tasks & 1048575 AS threads, r.fds AS open_fds,
+        t.service, t.label AS instance, t.run, r.cpu / 100.0 AS cpu_percent, (t.memory + r.memory) * 4096 AS memory_bytes,
+        ((t.counts + r.counts) >> 40) + 1 AS processes, (t.counts + r.counts) >> 20 & 1048575 AS threads,
+        (t.counts + r.counts) & 1048575 AS open_fds,
         CASE WHEN t.knows & 1 THEN coalesce(io.read, 0) END AS read_bytes,
         CASE WHEN t.knows & 1 THEN coalesce(io.written, 0) END AS written_bytes,
         r.probe / 10.0 AS probe_ms, coalesce(io.swap, 0) AS swap_bytes,
@@ -49,9 +51,10 @@ pub(in crate::history) const STEP: &str = "
         strftime('%Y-%m-%dT%H:%M:%SZ', (r.id >> 18) * 60 + 1735689600, 'unixepoch') AS time,
         t.service, t.label AS instance, t.run, r.cpu / 100.0 AS cpu_percent,
         (r.cpu - r.cpu_below) / 100.0 AS cpu_percent_min, (r.cpu + r.cpu_above) / 100.0 AS cpu_percent_max,
-        r.memory * 4096 AS memory_bytes, (r.memory - r.memory_below) * 4096 AS memory_bytes_min,
-        (r.memory + r.memory_above) * 4096 AS memory_bytes_max,
-        (r.tasks >> 20) + 1 AS processes, r.tasks & 1048575 AS threads, r.fds AS open_fds,
+        (t.memory + r.memory) * 4096 AS memory_bytes, (t.memory + r.memory - r.memory_below) * 4096 AS memory_bytes_min,
+        (t.memory + r.memory + r.memory_above) * 4096 AS memory_bytes_max,
+        ((t.counts + r.counts) >> 40) + 1 AS processes, (t.counts + r.counts) >> 20 & 1048575 AS threads,
+        (t.counts + r.counts) & 1048575 AS open_fds,
         CASE WHEN t.knows & 1 THEN coalesce(io.read, 0) END AS read_bytes,
         CASE WHEN t.knows & 1 THEN coalesce(io.written, 0) END AS written_bytes,
         r.probe / 10.0 AS probe_ms, (r.probe + r.probe_above) / 10.0 AS probe_ms_max,
@@ -63,9 +66,10 @@ pub(in crate::history) const STEP: &str = "
         strftime('%Y-%m-%dT%H:%M:%SZ', (r.id >> 18) * 3600 + 1735689600, 'unixepoch') AS time,
         t.service, t.label AS instance, t.run, r.cpu / 100.0 AS cpu_percent,
         (r.cpu - r.cpu_below) / 100.0 AS cpu_percent_min, (r.cpu + r.cpu_above) / 100.0 AS cpu_percent_max,
-        r.memory * 4096 AS memory_bytes, (r.memory - r.memory_below) * 4096 AS memory_bytes_min,
-        (r.memory + r.memory_above) * 4096 AS memory_bytes_max,
-        (r.tasks >> 20) + 1 AS processes, r.tasks & 1048575 AS threads, r.fds AS open_fds,
+        (t.memory + r.memory) * 4096 AS memory_bytes, (t.memory + r.memory - r.memory_below) * 4096 AS memory_bytes_min,
+        (t.memory + r.memory + r.memory_above) * 4096 AS memory_bytes_max,
+        ((t.counts + r.counts) >> 40) + 1 AS processes, (t.counts + r.counts) >> 20 & 1048575 AS threads,
+        (t.counts + r.counts) & 1048575 AS open_fds,
         CASE WHEN t.knows & 1 THEN coalesce(io.read, 0) END AS read_bytes,
         CASE WHEN t.knows & 1 THEN coalesce(io.written, 0) END AS written_bytes,
         r.probe / 10.0 AS probe_ms, (r.probe + r.probe_above) / 10.0 AS probe_ms_max,
@@ -91,38 +95,40 @@ pub(in crate::history) struct Level {
 
 /// All of them, the finest first.
 pub(in crate::history) const LEVELS: [Level; 3] = [
-    Level { step_s: super::FINEST_S, rows: "rows_10s", io: "io_10s", row_bytes: 25 },
-    Level { step_s: 60, rows: "rows_1m", io: "io_1m", row_bytes: 36 },
-    Level { step_s: 3_600, rows: "rows_1h", io: "io_1h", row_bytes: 45 },
+    Level { step_s: super::FINEST_S, rows: "rows_10s", io: "io_10s", row_bytes: 24 },
+    Level { step_s: 60, rows: "rows_1m", io: "io_1m", row_bytes: 33 },
+    Level { step_s: 3_600, rows: "rows_1h", io: "io_1h", row_bytes: 40 },
 ];
 
 /// Makes the rows of minute ?1 anew, from those with numbers from ?2 to below ?3.
 pub(super) const ROLL_MINUTE: &str = "
     INSERT OR REPLACE INTO rows_1m SELECT
         (?1 << 18) | track, 6 - n, cpu, cpu - cpu_min, cpu_max - cpu, memory, memory - memory_min, memory_max - memory,
-        ((processes - 1) << 20) | threads, fds, switches, faults, probe, probe_max - probe
-    FROM (SELECT id & 262143 AS track, count(*) AS n,
-        CAST(round(avg(cpu)) AS INTEGER) AS cpu, min(cpu) AS cpu_min, max(cpu) AS cpu_max,
-        CAST(round(avg(memory)) AS INTEGER) AS memory, min(memory) AS memory_min, max(memory) AS memory_max,
-        max(tasks >> 20) + 1 AS processes, max(tasks & 1048575) AS threads, max(fds) AS fds,
+        ((processes << 40) | (threads << 20) | fds) - counts, switches, faults, probe, probe_max - probe
+    FROM (SELECT r.id & 262143 AS track, count(*) AS n,
+        CAST(round(avg(r.cpu)) AS INTEGER) AS cpu, min(r.cpu) AS cpu_min, max(r.cpu) AS cpu_max,
+        CAST(round(avg(r.memory)) AS INTEGER) AS memory, min(r.memory) AS memory_min, max(r.memory) AS memory_max,
+        max((t.counts + r.counts) >> 40) AS processes, max((t.counts + r.counts) >> 20 & 1048575) AS threads,
+        max((t.counts + r.counts) & 1048575) AS fds, t.counts AS counts,
         sum(switches) AS switches, sum(faults) AS faults,
         CAST(round(avg(probe)) AS INTEGER) AS probe, max(probe) AS probe_max
-        FROM rows_10s WHERE id >= ?2 AND id < ?3 GROUP BY track)";
+        FROM rows_10s r JOIN tracks t ON t.id = r.id & 262143 WHERE r.id >= ?2 AND r.id < ?3 GROUP BY track)";
 
 /// Makes the rows of hour ?1 anew: every minute counts by its ten seconds.
 pub(super) const ROLL_HOUR: &str = "
     INSERT OR REPLACE INTO rows_1h SELECT
         (?1 << 18) | track, 360 - n, cpu, cpu - cpu_min, cpu_max - cpu, memory, memory - memory_min, memory_max - memory,
-        ((processes - 1) << 20) | threads, fds, switches, faults, probe, probe_max - probe
-    FROM (SELECT id & 262143 AS track, sum(6 - gaps) AS n,
-        CAST(round(1.0 * sum(cpu * (6 - gaps)) / sum(CASE WHEN cpu IS NOT NULL THEN 6 - gaps END)) AS INTEGER) AS cpu,
-        min(cpu - cpu_below) AS cpu_min, max(cpu + cpu_above) AS cpu_max,
-        CAST(round(1.0 * sum(memory * (6 - gaps)) / sum(6 - gaps)) AS INTEGER) AS memory,
-        min(memory - memory_below) AS memory_min, max(memory + memory_above) AS memory_max,
-        max(tasks >> 20) + 1 AS processes, max(tasks & 1048575) AS threads, max(fds) AS fds,
+        ((processes << 40) | (threads << 20) | fds) - counts, switches, faults, probe, probe_max - probe
+    FROM (SELECT r.id & 262143 AS track, sum(6 - gaps) AS n,
+        CAST(round(1.0 * sum(r.cpu * (6 - gaps)) / sum(CASE WHEN r.cpu IS NOT NULL THEN 6 - gaps END)) AS INTEGER) AS cpu,
+        min(r.cpu - cpu_below) AS cpu_min, max(r.cpu + cpu_above) AS cpu_max,
+        CAST(round(1.0 * sum(r.memory * (6 - gaps)) / sum(6 - gaps)) AS INTEGER) AS memory,
+        min(r.memory - memory_below) AS memory_min, max(r.memory + memory_above) AS memory_max,
+        max((t.counts + r.counts) >> 40) AS processes, max((t.counts + r.counts) >> 20 & 1048575) AS threads,
+        max((t.counts + r.counts) & 1048575) AS fds, t.counts AS counts,
         sum(switches) AS switches, sum(faults) AS faults,
         CAST(round(avg(probe)) AS INTEGER) AS probe, max(probe + probe_above) AS probe_max
-        FROM rows_1m WHERE id >= ?2 AND id < ?3 GROUP BY track)";
+        FROM rows_1m r JOIN tracks t ON t.id = r.id & 262143 WHERE r.id >= ?2 AND r.id < ?3 GROUP BY track)";
 
 /// As [`ROLL_MINUTE`], of what lies beside.
 pub(super) const ROLL_MINUTE_IO: &str = "
