@@ -262,6 +262,33 @@ services:
     assert_eq!((&told["service"], &told["entries"][0]["code"]), (&"web".into(), &7.into()));
 }
 
+#[test]
+fn a_kill_for_memory_is_told_with_its_proof() {
+    let hook = Hook::new();
+    let project = Project::up(&format!(
+        "name: shop
+notify: [{{on: oom, webhook: 'http://127.0.0.1:{}'}}]
+services:
+  web:
+    command: [python3, -c, 'import time; x = bytearray(400 << 20); time.sleep(1000)']
+    limits: {{memory: 48MiB}}
+    restart: {{delay: 1h, max_delay: 1h}}
+",
+        hook.port
+    ));
+    let warnings = project.service("web")["warnings"].to_string();
+    if warnings.contains("no_memory_limit") {
+        // Without control groups of memory nothing is killed here, and the machine is not to be filled for a test.
+        return;
+    }
+    let (_, message) = hook.next();
+    assert_eq!((&message["event"], &message["entries"][0]["cause"]), (&"oom".into(), &"oom".into()), "{message:#}");
+    let certain = message["entries"][0]["certainty"] == "certain";
+    let begin = if certain { "the kernel killed web for memory: " } else { "the kernel " };
+    assert!(message["text"].as_str().is_some_and(|text| text.starts_with(begin)), "{message:#}");
+    assert_eq!(message["entries"][0], project.why("web"));
+}
+
 /// A script in the project's folder.
 fn script(project: &Project, name: &str, text: &str) {
     project.write(name, text);
