@@ -227,9 +227,9 @@ fn drawn(plotted: &Plotted<'_>, words: &'static Words) -> String {
         panels: KINDS.map(panel).to_vec(),
         marks: plotted.marks(words),
         words: ChartWords {
-            start: words.start,
-            end: words.ended,
-            reload: words.reload,
+            start: words.mark_start,
+            end: words.mark_end,
+            reload: words.mark_reload,
             average: words.average,
             highest: words.highest,
             nothing: words.chart_empty,

@@ -91,7 +91,9 @@ words! {
     reloading: "reloading", "새로 적용 중";
     stopping: "stopping", "정지하는 중";
     backoff: "backoff", "재시도 대기";
-    ended: "end", "종료";
+    mark_start: "start", "시작";
+    mark_end: "end", "종료";
+    mark_reload: "new code", "새 코드";
     exited: "exited", "종료됨";
     failed: "failed", "실패";
     completed: "completed", "완료";

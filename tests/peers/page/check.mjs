@@ -99,8 +99,8 @@ const checks = {
       await page.locator("table.events code", { hasText: /^ended$/ }).first().waitFor();
       await page.locator(".log li", { hasText: "listening" }).nth(1).waitFor();
       assert.equal(await page.evaluate(() => window.loadedOnce), true, "the page was loaded anew");
-      await page.getByRole("link", { name: "1 h", exact: true }).click();
-      await page.waitForURL(/since=1h/);
+      const [recalled] = await Promise.all([page.waitForResponse(/history\?since=1h/), page.getByRole("link", { name: "1 h", exact: true }).click()]);
+      assert.equal(recalled.status(), 200);
       await page.goto(`${base}/s/twin/2`);
       assert.equal(await page.getByRole("heading", { level: 1 }).textContent(), "twin/2");
       assert.equal(await page.locator("tr.instance").count(), 1);

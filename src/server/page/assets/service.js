@@ -16,6 +16,10 @@ function charts() {
     memory: { points: (mine) => mine.points.map((point) => [point.at, point.memory]), figure: bytes },
     latency: { points: (mine) => mine.probes.map((tick) => [tick.at, tick.ms]), figure: took },
   };
+  // Round steps in each unit.
+  const times = (factors, bases) => bases.flatMap((base) => factors.map((factor) => factor * base));
+  const tens = [0.1, 1, 10, 100, 1000, 10000, 100000];
+  const steps = { cpu: times([1, 2, 5], tens), latency: times([1, 2, 5], tens), memory: times([1, 2, 4, 8, 16, 32, 64, 128, 256, 512], [1024, 1048576, 1073741824]) };
   const plots = new Map();
   const series = new Map();
   let gap_ms = 25000;
@@ -37,7 +41,7 @@ function charts() {
         },
         axes: [
           { ...axis, space: 70, values: (_, times) => times.map((time) => clock.format(time * 1000)) },
-          { ...axis, size: 62, values: (_, values) => values.map(figure), ...(kind === "memory" ? { incrs: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192].map((n) => n * 1048576) } : {}) },
+          { ...axis, size: 62, incrs: steps[kind], values: (_, values) => values.map(figure) },
         ],
         series: [{}, ...names.map((name, place) => ({ label: name, stroke: colour(`--series-${place % 8}`), width: 1.5, points: { show: false }, spanGaps: false }))],
         hooks: { setCursor: [(plot) => hover(plot, box, figure)], draw: [marks] },
