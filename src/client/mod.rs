@@ -21,11 +21,12 @@ use crate::client::http::{Answer, Ask, Fault};
 use crate::client::lines::{EventArgs, Lines, LogArgs};
 use crate::model::command::{Denied, Outcome};
 use crate::model::event::EventRecord;
-use crate::model::history::HistoryReport;
+use crate::model::history::{HistoryReport, Metric};
 use crate::model::log::LogLine;
 use crate::model::overview::Overview;
 use crate::model::probe::ProbeReport;
 use crate::model::status::{ServiceStatus, Status};
+use crate::model::units::{Timestamp, format_duration};
 use crate::model::why::Why;
 use crate::os::socket::connect_unix;
 
@@ -66,6 +67,19 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// Which usage is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryArgs {
+    /// From when on.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+    /// How long each row lasts; none: what fits.
+    pub step: Option<Duration>,
+    /// Only these figures; empty: all.
+    pub metrics: Vec<Metric>,
 }
 
 /// The body of a refusal.
@@ -186,6 +200,20 @@ impl Client {
     /// [`ClientError`].
     pub fn events(&self, args: &EventArgs) -> Result<Lines<EventRecord>, ClientError> {
         self.lines(args.path())
+    }
+
+    /// What a service (or one instance, as `web/2`) used over time.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn history(&self, name: &str, args: &HistoryArgs) -> Result<HistoryReport, ClientError> {
+        let words: Vec<&str> = args.metrics.iter().map(|metric| metric.word()).collect();
+        let (since, until) = (args.since.to_string(), args.until.to_string());
+        let step = args.step.map(format_duration).unwrap_or_default();
+        let query = [("since", since), ("until", until), ("step", step), ("metric", words.join(","))];
+        let query: Vec<String> =
+            query.into_iter().map(|(key, value)| format!("{key}={}", http::encode(&value))).collect();
+        self.get(&format!("/v1/services/{}/history?{}", http::encode(name), query.join("&")))
     }
 
     /// The project as people look at it, at once and then each second. Every one after the first carries in `recent`

@@ -15,8 +15,8 @@ use crate::cli::project::locate;
 use crate::cli::select::Known;
 use crate::cli::show::plot::{DRAWN, chart};
 use crate::cli::time::bytes;
-use crate::client::Client;
-use crate::client::lines::{EventArgs, HistoryArgs};
+use crate::client::lines::EventArgs;
+use crate::client::{Client, HistoryArgs};
 use crate::history::query::{self, EventQuery, Reader, UsageQuery};
 use crate::model::command::Target;
 use crate::model::event::EventRecord;
@@ -130,12 +130,7 @@ fn online(
     since: Timestamp,
     until: Timestamp,
 ) -> Result<(Target, HistoryReport, Vec<EventRecord>), Failure> {
-    let args = HistoryArgs {
-        since: Some(since.to_string()),
-        until: Some(until.to_string()),
-        step: None,
-        metrics: DRAWN.to_vec(),
-    };
+    let args = HistoryArgs { since, until, step: None, metrics: DRAWN.to_vec() };
     let report = client.history(&selector(&target), &args)?;
     let asked =
         EventArgs { service: Some(target.service.to_string()), since: Some(since.to_string()), ..EventArgs::default() };
