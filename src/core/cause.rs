@@ -55,7 +55,7 @@ fn unasked(end: &End, traces: &Traces) -> Explained {
             OomTrace::Excluded => explained(
                 Cause::Signal,
                 Certainty::Certain,
-                vec![describe(end), "everup did not send it, and the kernel killed nothing for memory".to_owned()],
+                vec![describe(end), "everup did not send it, and the kernel did not kill it for memory".to_owned()],
             ),
             OomTrace::Unknown => explained(
                 Cause::Signal,

@@ -286,20 +286,24 @@ impl Engine {
     /// What speaks for `pid` having been killed for memory; `kills` is what its control group has counted by now.
     fn oom_trace(&mut self, token: Token, running: &Running, pid: Pid, kills: Option<u64>) -> OomTrace {
         let known = self.oom.trace(pid);
-        let fresh = kills.map_or(0, |kills| kills.saturating_sub(self.usages.kills_known(token)));
-        if fresh > 0 {
-            let limits = self.core.plan_of(&running.instance.service).map(|plan| plan.limits);
-            let limit = limits.and_then(|limits| limits.memory).filter(|_| running.limited.memory.is_some());
-            let limit = limit.map(|most| format!(" (limit {})", bytes(most))).unwrap_or_default();
-            let kills = if fresh == 1 { "1 kill".to_owned() } else { format!("{fresh} kills") };
-            return OomTrace::Proven(format!("its control group counted {kills} for memory{limit}"));
-        }
-        match known {
+        let known = match known {
             OomReading::Unknown => OomTrace::Unknown,
             OomReading::Excluded => OomTrace::Excluded,
             OomReading::Possible => OomTrace::Possible,
             OomReading::Proven(line) => OomTrace::Proven(line),
+        };
+        let Some(kills) = kills else { return known };
+        let named = matches!(known, OomTrace::Proven(_));
+        let fresh = kills.saturating_sub(self.usages.kills_before(token, self.now.moment));
+        if !named && (fresh == 0 || self.oom.reads_log()) {
+            // Whoever was killed in its group, it was another one.
+            return OomTrace::Excluded;
         }
+        let limits = self.core.plan_of(&running.instance.service).map(|plan| plan.limits);
+        let limit = limits.and_then(|limits| limits.memory).filter(|_| running.limited.memory.is_some());
+        let limit = limit.map(|most| format!(" (limit {})", bytes(most))).unwrap_or_default();
+        let counted = if fresh <= 1 { "1 kill".to_owned() } else { format!("{fresh} kills") };
+        OomTrace::Proven(format!("its control group counted {counted} for memory{limit}"))
     }
 
     fn attach(&mut self, instance: &InstanceId, run: Run, fds: Vec<std::os::fd::OwnedFd>) {

@@ -12,7 +12,7 @@ use crate::guardian::protocol::Token;
 use crate::model::names::{InstanceId, Pid, ServiceName};
 use crate::model::service::State;
 use crate::model::status::{OwnUsage, ServiceStatus, Status, Warning};
-use crate::model::units::bytes;
+use crate::model::units::{Moment, bytes};
 use crate::model::usage::{Sample, Usage};
 use crate::os::usage::{Place, Sampler};
 use crate::os::{clock, host};
@@ -22,6 +22,19 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// … and where memory is to be acted on, readings come at least this often.
 const LONGEST_HELD: Duration = Duration::from_secs(5);
 
+/// A kill this fresh may be the very one whose news is on its way.
+const JUST_NOW: Duration = Duration::from_secs(1);
+
+/// What a control group has counted.
+#[derive(Clone, Copy, Debug)]
+struct Kills {
+    count: u64,
+    /// Before the latest one was noticed.
+    before: u64,
+    /// When that was.
+    at: Moment,
+}
+
 /// The latest reading of each tree.
 #[derive(Debug)]
 pub(super) struct Usages {
@@ -29,7 +42,7 @@ pub(super) struct Usages {
     host: host::Reader,
     read: BTreeMap<InstanceId, (Pid, Usage)>,
     /// The kills for memory that each run's control group had counted by then.
-    kills: BTreeMap<Token, u64>,
+    kills: BTreeMap<Token, Kills>,
     own: OwnUsage,
 }
 
@@ -50,9 +63,21 @@ impl Usages {
         self.kills.remove(&token);
     }
 
-    /// The kills for memory that the run's control group had counted at the last reading.
-    pub(super) fn kills_known(&self, token: Token) -> u64 {
-        self.kills.get(&token).copied().unwrap_or(0)
+    fn count_kills(&mut self, token: Token, count: u64, now: Moment) {
+        let known = self.kills.entry(token).or_insert(Kills { count: 0, before: 0, at: now });
+        if known.count != count {
+            *known = Kills { count, before: known.count, at: now };
+        }
+    }
+
+    /// The kills for memory that the run's control group had counted before what may have ended it just now: a reading
+    /// may have come between the kill and the news of the end.
+    pub(super) fn kills_before(&self, token: Token, now: Moment) -> u64 {
+        match self.kills.get(&token) {
+            Some(kills) if now.since(kills.at) < JUST_NOW => kills.before,
+            Some(kills) => kills.count,
+            None => 0,
+        }
     }
 }
 
@@ -69,7 +94,7 @@ impl Engine {
             let place = Place { main: pid, cgroup: running.cgroup.as_deref(), memory };
             if let Some(usage) = self.usages.sampler.sample(token.0, &place) {
                 if let Some(kills) = usage.oom_kills {
-                    self.usages.kills.insert(token, kills);
+                    self.usages.count_kills(token, kills, self.now.moment);
                 }
                 self.tell_memory(&running, usage.memory_bytes);
                 samples.push(Sample {

@@ -24,7 +24,7 @@ pub struct Usage {
     /// Proportional set size: what is shared counts once. Null unless asked for, for the kernel walks every page.
     #[serde(default)]
     pub pss_bytes: Option<u64>,
-    /// What lies in swap.
+    /// What lies in swap. This, open descriptors, I/O wait and context switches are read anew at every third reading.
     pub swap_bytes: u64,
     /// Living processes.
     pub processes: u32,
@@ -42,9 +42,9 @@ pub struct Usage {
     pub io_wait_us: Option<u64>,
     /// Where `io_wait_us` comes from.
     pub io_wait_from: Option<IoWaitFrom>,
-    /// Context switches of its own accord: a total.
+    /// Context switches of its own accord, of each process's main thread: a total.
     pub voluntary_switches: u64,
-    /// Context switches the scheduler forced: a total.
+    /// Context switches the scheduler forced, likewise: a total.
     pub involuntary_switches: u64,
     /// Page faults without I/O: a total.
     pub minor_faults: u64,

@@ -55,6 +55,11 @@ impl Watch {
         Self { count: read_count(), moved_us: None, log: open_log(), kills: Vec::new() }
     }
 
+    /// Whether every such kill is read from the kernel's log: then one that it does not name was no victim.
+    pub fn reads_log(&self) -> bool {
+        self.log.is_some()
+    }
+
     /// What speaks for or against `pid`, which SIGKILL has just ended, having been killed for memory.
     pub fn trace(&mut self, pid: Pid) -> OomReading {
         let (Some(before), Some(now)) = (self.count, read_count()) else { return OomReading::Unknown };

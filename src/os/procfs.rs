@@ -106,6 +106,16 @@ pub(super) fn figure(text: &[u8], key: &[u8]) -> Option<u64> {
     number(line.split(|byte| !byte.is_ascii_digit()).find(|word| !word.is_empty())?)
 }
 
+/// As [`figure`], for a key that begins with the line break before it; also what follows its line, so that several can
+/// be taken in one go.
+pub(super) fn next_figure<'a>(text: &'a [u8], key: &[u8]) -> Option<(u64, &'a [u8])> {
+    let at = text.windows(key.len()).position(|part| part == key)?;
+    let after = text.get(at + key.len()..)?;
+    let line = after.split(|byte| *byte == b'\n').next()?;
+    let value = number(line.split(|byte| !byte.is_ascii_digit()).find(|word| !word.is_empty())?)?;
+    Some((value, after.get(line.len()..)?))
+}
+
 /// At most `limit` bytes of a file.
 pub(super) fn read_up_to(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     // These files tell no size; with room from the start one call reads most of them.
@@ -157,6 +167,9 @@ mod tests {
         assert_eq!(figure(text, b"VmSwap:"), Some(12));
         assert_eq!(figure(text, b"voluntary_ctxt_switches:"), Some(345));
         assert_eq!(figure(text, b"VmRSS:"), None);
+        let (swap, after) = next_figure(text, b"\nVmSwap:").unwrap();
+        assert_eq!((swap, next_figure(after, b"\nvoluntary_ctxt_switches:").map(|found| found.0)), (12, Some(345)));
+        assert_eq!(next_figure(after, b"\nVmSwap:"), None);
         assert_eq!(figure(b"Max open files            123                  456  files", b"Max open files"), Some(123));
         assert_eq!((number(b""), number(b"1x"), number(b"99999999999999999999")), (None, None, None));
     }

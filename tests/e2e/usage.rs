@@ -135,13 +135,9 @@ fn a_tree_keeps_what_a_child_used_that_has_ended() {
         look();
         project.path("done").exists()
     });
-    let mut last = Value::Null;
-    wait_for("a reading after its end", || {
-        last = look();
-        last["processes"] == 2 || last["processes"] == 1
-    });
-    let used = cpu_seconds(&last);
-    assert!((0.75..2.0).contains(&used), "counted once, and kept: {used}");
+    wait_for("a reading after its end", || look().is_object() && cpu_seconds(&look()) >= 0.75);
+    let used = cpu_seconds(&look());
+    assert!(used < 1.4, "counted once: {used}");
 }
 
 /// Takes 4 MiB at a time until it has `mib`.

@@ -10,12 +10,12 @@ mod find;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::model::names::Pid;
@@ -174,6 +174,40 @@ impl Drop for Groups {
     }
 }
 
+/// The list of a group's processes, kept open: opening it anew costs more than all that is read of a process.
+#[derive(Debug)]
+pub struct Procs {
+    path: PathBuf,
+    list: File,
+    folder: OwnedFd,
+}
+
+impl Procs {
+    /// How many descriptors one keeps open.
+    pub const KEPT: usize = 2;
+
+    /// Of the group at `path`.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let folder = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        Ok(Self { path: path.to_owned(), list: File::open(path.join("cgroup.procs"))?, folder })
+    }
+
+    /// The processes in the group and in all groups below it.
+    ///
+    /// # Errors
+    /// When the group is gone.
+    pub fn read(&self) -> io::Result<Vec<Pid>> {
+        let mut buffer = [0; 4096];
+        let length = self.list.read_at(&mut buffer, 0)?;
+        // See `procs`; and the kernel gives a long list out in pieces.
+        let has_more = fstat(&self.folder).is_ok_and(|folder| folder.st_nlink > 2) || length >= buffer.len() / 2;
+        if has_more { procs(&self.path) } else { Ok(procfs::pids(buffer.get(..length).unwrap_or_default()).collect()) }
+    }
+}
+
 /// The processes in the group at `path` and in all groups below it.
 ///
 /// # Errors
@@ -284,6 +318,7 @@ mod tests {
         let (second, _folder) = groups.make("web.1-7", 2).unwrap();
         assert_ne!(group, second);
         assert!(groups.is_empty(&group) && groups.procs(&group).unwrap().is_empty());
+        assert_eq!(Procs::open(&groups.path_of(&group)).unwrap().read().unwrap(), []);
         let inner = groups.path_of(&group).join("inner");
         std::fs::create_dir(&inner).unwrap();
         groups.remove(&group);

@@ -11,8 +11,9 @@ use nix::sys::stat::{Mode, fstat};
 use crate::model::names::Pid;
 use crate::os::procfs::{self, Stat};
 
-/// How many readings of a process share one of its `status` file, which costs twice as much as all the others together.
-const STATUS_EVERY: u8 = 3;
+/// How many readings of a process share one of its `status` file, which costs twice as much as `stat`, and one of the
+/// number of its descriptors.
+const TURNS: u8 = 3;
 /// The most descriptors kept open for one process.
 pub(super) const FILES: usize = 4;
 
@@ -26,7 +27,7 @@ pub(super) struct Member {
     pub(super) pid: Pid,
     pub(super) stat: Stat,
     files: Option<Files>,
-    status_in: u8,
+    turn: u8,
     /// What it has used itself, and what the children had used that it has waited for.
     pub(super) passed: Passed,
     /// Where a child that is waited for shows: at its counters for children, or, as I/O has none, at all of it.
@@ -58,8 +59,8 @@ impl Member {
             pid,
             stat,
             files,
-            // Processes that were found together take turns.
-            status_in: 0,
+            // Processes that were found together have different turns.
+            turn: u8::try_from(pid.0.rem_euclid(i32::from(TURNS))).unwrap_or(0),
             passed: Passed::default(),
             taken_over: Passed::default(),
             switches: [0; 2],
@@ -67,8 +68,7 @@ impl Member {
             shows_io: true,
             open_fds: 0,
         };
-        member.take(stat);
-        member.status_in = 1 + u8::try_from(pid.0.rem_euclid(i32::from(STATUS_EVERY))).unwrap_or(0);
+        member.take(stat, true);
         Some(member)
     }
 
@@ -78,7 +78,7 @@ impl Member {
         // Another process may have its number by now.
         match stat.filter(|stat| stat.start == self.stat.start) {
             Some(stat) => {
-                self.take(stat);
+                self.take(stat, false);
                 true
             }
             None => false,
@@ -95,7 +95,7 @@ impl Member {
         if self.files.is_some() { FILES } else { 0 }
     }
 
-    fn take(&mut self, stat: Stat) {
+    fn take(&mut self, stat: Stat, first: bool) {
         let before = self.passed;
         let mut buffer = [0; 4096];
         let io = self.read(&mut buffer, "io", |files| files.io.as_ref());
@@ -111,18 +111,23 @@ impl Member {
         if self.is_over() {
             return;
         }
-        self.open_fds = self.count_fds();
-        if self.status_in > 1 {
-            self.status_in -= 1;
+        // What is dear and moves slowly is read in turns, and all of it at the first look.
+        self.turn = (self.turn + 1) % TURNS;
+        if first || self.turn == 1 {
+            self.open_fds = self.count_fds();
+        }
+        if !first && self.turn != 0 {
             return;
         }
-        self.status_in = STATUS_EVERY;
         if let Some(status) = self.read(&mut buffer, "status", |files| files.status.as_ref()) {
-            self.swap_bytes = procfs::figure(status, b"VmSwap:").unwrap_or(0).saturating_mul(1024);
-            let known = self.switches;
-            let count = |key: &[u8], before: u64| procfs::figure(status, key).unwrap_or(0).max(before);
-            self.switches =
-                [count(b"voluntary_ctxt_switches:", known[0]), count(b"nonvoluntary_ctxt_switches:", known[1])];
+            // The three lines stand in this order; kernel threads have no first one.
+            let (swap, after) = procfs::next_figure(status, b"\nVmSwap:").unwrap_or((0, status));
+            self.swap_bytes = swap.saturating_mul(1024);
+            if let Some((voluntary, after)) = procfs::next_figure(after, b"\nvoluntary_ctxt_switches:")
+                && let Some((involuntary, _)) = procfs::next_figure(after, b"\nnonvoluntary_ctxt_switches:")
+            {
+                self.switches = [voluntary, involuntary];
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use crate::model::names::Pid;
 use crate::model::status::OwnUsage;
 use crate::model::usage::Usage;
 use crate::os::usage::tree::Tree;
-use crate::os::{cgroup, clock, limits, procfs};
+use crate::os::{clock, limits, procfs};
 
 /// Reads trees again and again, keeping the files of their processes open: at most 1,024 descriptors in all and a
 /// quarter of those we may have; closed when the process is gone or the tree is forgotten.
@@ -20,6 +20,8 @@ pub struct Sampler {
     own: Tree,
     machine: Machine,
     most_kept: usize,
+    /// How many the trees keep open.
+    kept: usize,
 }
 
 /// The most descriptors kept open; the files of processes beyond that are opened each time.
@@ -34,12 +36,6 @@ pub struct Place<'a> {
     pub cgroup: Option<&'a Path>,
     /// The folder of the control group that limits and counts its memory.
     pub memory: Option<&'a Path>,
-}
-
-impl Place<'_> {
-    fn members(&self) -> Option<Vec<Pid>> {
-        cgroup::procs(self.cgroup?).ok()
-    }
 }
 
 /// What the kernel's figures mean here.
@@ -67,15 +63,17 @@ impl Sampler {
             own: Tree::default(),
             machine: Machine::of_this_one(),
             most_kept: usize::try_from(MOST_KEPT.min(may_open / 4)).unwrap_or(0),
+            kept: 0,
         }
     }
 
     /// Reads the tree known as `key`: all in its control group, or else its main process, the descendants, and those
     /// seen as such before. None when nothing of it lives.
     pub fn sample(&mut self, key: u64, place: &Place<'_>) -> Option<Usage> {
-        let kept: usize = self.trees.iter().filter(|(other, _)| **other != key).map(|(_, tree)| tree.kept()).sum();
         let tree = self.trees.entry(key).or_default();
-        let usage = tree.sample(place, &self.machine, clock::monotonic_us(), self.most_kept.saturating_sub(kept));
+        self.kept -= tree.kept();
+        let usage = tree.sample(place, &self.machine, clock::monotonic_us(), self.most_kept.saturating_sub(self.kept));
+        self.kept += tree.kept();
         (usage.processes > 0).then_some(usage)
     }
 
@@ -86,7 +84,9 @@ impl Sampler {
 
     /// Lets go of what is kept for `key`.
     pub fn forget(&mut self, key: u64) {
-        self.trees.remove(&key);
+        if let Some(tree) = self.trees.remove(&key) {
+            self.kept -= tree.kept();
+        }
     }
 
     /// What exactly these processes use, CPU since the call before.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::names::Pid;
 use crate::model::usage::{IoWaitFrom, Usage};
+use crate::os::cgroup::Procs;
 use crate::os::cgroup::counts::Counts;
 use crate::os::tree;
 use crate::os::usage::member::{FILES, Member, Passed};
@@ -11,6 +12,8 @@ use crate::os::usage::{Machine, Place};
 
 /// Clock ticks are too coarse for a shorter time than this; the figure before holds then.
 pub(super) const SHORTEST_US: u64 = 100_000;
+/// How many readings share one of its group's pressure, for which the kernel sums up all CPUs.
+const PRESSURE_EVERY: u32 = 3;
 /// How many readings share one of the main process's limits, which rarely change.
 const LIMITS_EVERY: u32 = 12;
 
@@ -25,34 +28,58 @@ pub(super) struct Tree {
     /// Of it, what was counted at the last look and may show only now in the figures of the process named, which was
     /// read before the other one ended.
     pending: Vec<(Pid, Passed)>,
-    /// Its control group's own counters, once they have been looked for.
-    counts: Option<Counts>,
+    /// What its control groups tell, once that has been looked for.
+    groups: Option<OfGroups>,
     max_fds: Option<u64>,
-    max_fds_in: u32,
+    /// Its own pressure, which is read in turns too.
+    io_wait_us: Option<u64>,
+    readings: u32,
     /// From when the CPU is counted: time and ticks.
     since: Option<(u64, u64)>,
     pub(super) cpu_percent: Option<f64>,
 }
 
+/// What control groups tell of a tree.
+#[derive(Debug)]
+struct OfGroups {
+    procs: Option<Procs>,
+    counts: Counts,
+}
+
+impl OfGroups {
+    fn open(place: &Place<'_>) -> Self {
+        let procs = place.cgroup.and_then(|path| Procs::open(path).ok());
+        Self { procs, counts: Counts::open(place.cgroup, place.memory) }
+    }
+
+    fn kept(&self) -> usize {
+        self.counts.kept() + self.procs.as_ref().map_or(0, |_| Procs::KEPT)
+    }
+}
+
 impl Tree {
     /// What it uses at `now_us`; descriptors stay open as long as there is `room` for them.
     pub(super) fn sample(&mut self, place: &Place<'_>, machine: &Machine, now_us: u64, room: usize) -> Usage {
-        let mut found = place.members().unwrap_or_else(|| self.descendants(place.main));
+        let groups = self.groups.get_or_insert_with(|| OfGroups::open(place));
+        let listed = groups.procs.as_ref().and_then(|procs| procs.read().ok());
+        let mut found = listed.unwrap_or_else(|| self.descendants(place.main));
         // Parents come before their children, see `bury`.
         found.sort_unstable();
         self.look(&found, room);
         self.count_cpu(self.ticks(), machine, now_us);
-        if self.max_fds_in == 0 {
+        if self.readings.is_multiple_of(LIMITS_EVERY) {
             self.max_fds = max_fds(place.main);
-            self.max_fds_in = LIMITS_EVERY;
         }
-        self.max_fds_in -= 1;
-        self.usage(place, machine)
+        if self.readings.is_multiple_of(PRESSURE_EVERY) {
+            self.io_wait_us = self.groups.as_ref().and_then(|groups| groups.counts.io_wait_us());
+        }
+        self.readings = self.readings.wrapping_add(1);
+        self.usage(machine)
     }
 
     /// How many descriptors it keeps open.
     pub(super) fn kept(&self) -> usize {
-        self.members.values().map(Member::kept).sum::<usize>() + self.counts.as_ref().map_or(0, Counts::kept)
+        self.members.values().map(Member::kept).sum::<usize>() + self.groups.as_ref().map_or(0, OfGroups::kept)
     }
 
     fn descendants(&self, main: Pid) -> Vec<Pid> {
@@ -136,7 +163,7 @@ impl Tree {
         totals[0] + totals[1]
     }
 
-    fn usage(&mut self, place: &Place<'_>, machine: &Machine) -> Usage {
+    fn usage(&self, machine: &Machine) -> Usage {
         let mut usage = Usage { cpu_percent: self.cpu_percent, max_fds: self.max_fds, ..Usage::default() };
         let [user, system, minor, major, read, written] = self.totals();
         usage.cpu_user_us = machine.ticks_to_us(user);
@@ -162,14 +189,14 @@ impl Tree {
         (usage.voluntary_switches, usage.involuntary_switches) = (voluntary, involuntary);
         (usage.read_bytes, usage.written_bytes) = (shows_io.then_some(read), shows_io.then_some(written));
         usage.memory_percent = machine.share(usage.memory_bytes);
-        let counts = self.counts.get_or_insert_with(|| Counts::open(place.cgroup, place.memory));
-        (usage.io_wait_us, usage.io_wait_from) = match counts.io_wait_us() {
+        let counts = self.groups.as_ref().map(|groups| &groups.counts);
+        (usage.io_wait_us, usage.io_wait_from) = match self.io_wait_us {
             Some(us) => (Some(us), Some(IoWaitFrom::CgroupPressure)),
             None if machine.counts_delays => (Some(machine.ticks_to_us(io_wait)), Some(IoWaitFrom::DelayAccounting)),
             None => (None, None),
         };
-        usage.oom_kills = counts.oom_kills();
-        usage.memory_limit_bytes = counts.memory_limit_bytes();
+        usage.oom_kills = counts.and_then(Counts::oom_kills);
+        usage.memory_limit_bytes = counts.and_then(Counts::memory_limit_bytes);
         usage
     }
 
