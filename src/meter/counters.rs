@@ -10,7 +10,7 @@ use crate::model::log::LogBytes;
 use crate::model::names::Run;
 use crate::model::plan::Kind;
 use crate::model::probe::{Failure, ProbeRole, Verdict};
-use crate::model::service::Cause;
+use crate::model::service::{Cause, Certainty};
 use crate::model::units::Moment;
 
 /// How a run ended, for counting: a closed set, in which the first that fits counts.
@@ -214,7 +214,7 @@ impl Counters {
             EventWord::Ended => {
                 let killed = self.killed.is_some() && self.killed == fact.run;
                 self.exits[ExitKind::of(fact, killed) as usize] += 1;
-                if fact.cause == Some(Cause::Oom) {
+                if (fact.cause, fact.certainty) == (Some(Cause::Oom), Some(Certainty::Certain)) {
                     self.totals.killed_for_memory();
                 }
                 self.starting = None;

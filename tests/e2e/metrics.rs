@@ -125,7 +125,8 @@ fn counters_go_on_over_restarts_and_agree_with_status() {
         wait_for("CPU time of this run", || cpu(&page(door)) > used);
         let before = page(door);
         used = cpu(&before);
-        kill(&project, project.pid("busy"), 9);
+        // Not SIGKILL: while the kernel kills others for memory, that could be the reason too.
+        kill(&project, project.pid("busy"), 15);
         project.wait_service("busy", "to be restarted", |busy| busy["restarts"] == round);
         assert!(cpu(&page(door)) >= used, "nothing is taken away");
     }
@@ -146,7 +147,7 @@ fn counters_go_on_over_restarts_and_agree_with_status() {
     assert_eq!(value(&now, &series("everup_service_stop_duration_seconds_count", "")), Some(1.0));
     assert_eq!(value(&now, &series("everup_log_bytes_total", ",stream=\"stdout\"")), Some(30.0));
     let stubborn = |name: &str| format!("{name}{{service=\"stubborn\",instance=\"1\"");
-    assert_eq!(sum(&now, &stubborn("everup_service_kills_total")), 1.0);
+    assert_eq!(value(&now, &format!("{}}}", stubborn("everup_service_kills_total"))), Some(1.0));
     assert_eq!(value(&now, &format!("{},kind=\"timeout\"}}", stubborn("everup_service_exits_total"))), Some(1.0));
     assert!(sum(&now, &stubborn("everup_service_stop_duration_seconds_sum")) >= 0.2);
 }

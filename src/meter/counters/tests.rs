@@ -134,3 +134,13 @@ fn probes_count_by_role_and_outcome() {
     let verdict = Verdict::Skip { message: "held up".to_owned() };
     assert_eq!(ProbeOutcome::of(&verdict), None);
 }
+
+#[test]
+fn only_a_proven_kill_for_memory_is_counted_as_one() {
+    let mut counters = Counters::default();
+    let end = |certainty| Fact { cause: Some(Cause::Oom), certainty: Some(certainty), ..fact(EventWord::Ended, 1) };
+    count(&mut counters, &end(Certainty::Likely), 5);
+    assert_eq!((counters.totals.oom_kills, counters.exits[ExitKind::Oom as usize]), (None, 1));
+    count(&mut counters, &end(Certainty::Certain), 6);
+    assert_eq!((counters.totals.oom_kills, counters.exits[ExitKind::Oom as usize]), (Some(1), 2));
+}

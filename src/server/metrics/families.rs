@@ -253,7 +253,7 @@ pub(super) static FAMILIES: [Family; 38] = [
         name: "everup_service_oom_kills_total",
         kind: Kind::Counter,
         labels: ROW,
-        help: "Kills for memory by the kernel, all runs together; absent where nothing counts them and none was seen.",
+        help: "Kills for memory by the kernel, all runs together; absent where nothing counts them and none was proven.",
         write: |scene, out| each(scene, out, |row| row.counters.totals.oom_kills.map(Value::from)),
     },
     Family {
