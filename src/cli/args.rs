@@ -31,10 +31,9 @@ Usage: everup [OPTIONS] VERB [ARGS]
   top, events [SVC] [-f]   a live screen; the timeline
   history, plot SVC        what it used: as a table, as a picture
   probe SVC                ask its health once, now
-  check, config            validate the file; show it resolved
-  init, schema             propose a file; its JSON schema
+  init, check, config      propose a file; validate it; show it resolved
   web, doctor, demo        the status page; this machine; a show to play with
-  completion, man, version
+  schema, completion, man, version
 
 Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q
 {options}{after-help}";

@@ -27,6 +27,7 @@ print(len(set(zlib.decompress(pixels))) > 50)";
 
 const FILE: &str = "
 name: drawn
+history: {interval: 1s}
 services:
   web:
     command: [\"sh\", \"-c\", \"sleep 1; exit 3\"]

@@ -113,8 +113,10 @@ fn the_screen_shows_moves_opens_acts_and_leaves_the_terminal_as_it_was() {
     terminal.types(&["-l", "wor"]);
     let filtered = terminal.sees("/wor_");
     assert!(filtered.contains("worker") && !filtered.contains("● web"), "{filtered}");
-    terminal.types(&["Escape", "?"]);
+    terminal.types(&["Escape"]);
+    terminal.sees("q quit");
     terminal.types(&["?"]);
+    terminal.sees("Ctrl-Z");
     terminal.types(&["q"]);
     let after = terminal.sees("left with 0");
     assert!(after.contains("what was there") && !after.contains("STATE"), "{after}");
@@ -137,7 +139,7 @@ fn a_lost_supervisor_is_said_and_found_again_and_a_signal_leaves_the_terminal_as
     // Its shell's own child, by the terminal's word.
     terminal.types(&["C-z"]);
     terminal.sees("what was there");
-    terminal.runs("fg");
+    terminal.runs("fg; echo left with $?");
     terminal.sees("STATE");
     let pane = text(&terminal.tmux(&["display-message", "-p", "#{pane_pid}"]).stdout);
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", pane.trim())).unwrap_or_default();

@@ -49,12 +49,13 @@ fn panel(metric: Metric, report: &HistoryReport) -> Option<Panel> {
         Metric::Probe => ("Probe latency", Unit::Millis),
         _ => return None,
     };
-    // A row stands for the whole of its step.
-    let half_ms = i64::try_from(report.step_s).unwrap_or(0).saturating_mul(500);
+    // A row of 10 s holds the last reading of its time, a longer one what its readings come to.
+    let step_ms = i64::try_from(report.step_s).unwrap_or(0).saturating_mul(1_000);
+    let after_ms = if report.step_s <= 10 { step_ms } else { step_ms / 2 };
     let mut series: Vec<(Series, Run)> = vec![];
     for row in &report.rows {
         let Some((value, band)) = figure(metric, row) else { continue };
-        let point = Point { at: Timestamp(row.at.0.saturating_add(half_ms)), value, band };
+        let point = Point { at: Timestamp(row.at.0.saturating_add(after_ms)).min(report.until), value, band };
         match series.iter_mut().find(|(series, _)| series.name == row.instance) {
             Some((series, run)) => {
                 if *run != row.run {
@@ -168,7 +169,7 @@ mod tests {
             ]
         );
         let point = chart.panels[0].series[0].points[1];
-        assert_eq!(point, Point { at: Timestamp(15_000), value: 6.0, band: Some((1.0, 9.0)) });
+        assert_eq!(point, Point { at: Timestamp(20_000), value: 6.0, band: Some((1.0, 9.0)) });
         let marks: Vec<(MarkKind, &str)> = chart.marks.iter().map(|mark| (mark.kind, mark.label.as_str())).collect();
         assert_eq!(marks, [(MarkKind::Start, ""), (MarkKind::End, "exit 3"), (MarkKind::Reload, "")]);
     }
