@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use crate::model::command::Denied;
+use crate::model::command::{Denied, DeniedCode};
 use crate::model::overview::{Overview, Requests};
 use crate::model::service::{Desired, State};
 use crate::model::units::Timestamp;
@@ -155,6 +155,18 @@ fn people_are_refused_in_html_and_programs_in_json() {
     let foreign = ask(world.tcp(), "GET", "/", &[("Host", "evil.example"), ("Accept", "text/html")], "");
     assert_eq!(foreign.status, 403);
     assert!(foreign.body.contains("<h1>Refused</h1>") && foreign.header("content-security-policy").is_some());
+}
+
+#[test]
+fn who_needs_a_token_even_to_look_is_told_the_ways_in() {
+    let denied = crate::server::reply::denied(DeniedCode::Unauthorized, "the token is missing or wrong", "send it");
+    let refused = crate::server::page::refused::page(&denied, &axum::http::HeaderMap::new(), Some(9_876));
+    assert_eq!(refused.status(), 401);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let body = runtime.block_on(axum::body::to_bytes(refused.into_body(), 1 << 16)).unwrap();
+    let page = String::from_utf8_lossy(&body);
+    assert!(page.contains("ssh -L 9876:127.0.0.1:9876 HOST") && page.contains("Authorization: Bearer"), "{page}");
+    assert!(!page.contains("/assets/"), "who may not enter may not load the style either");
 }
 
 #[test]
