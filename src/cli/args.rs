@@ -30,8 +30,7 @@ Usage: everup [OPTIONS] VERB [ARGS]
   logs [SVC…] [-f]         what the services wrote
   top, events [SVC] [-f]   a live screen; the timeline
   history, plot SVC        what it used: a table, CSV; a picture
-  probe SVC                ask its health once, now
-  check, config            validate the file; show it resolved
+  check, config, probe     validate the file; show it; ask a health now
   init, schema             propose a file; its JSON schema
   doctor, demo             look at this machine; a show to play with
   completion, man, version
