@@ -1,5 +1,6 @@
 //! What doors hold: the snapshot, requests, events, logs and history of the running project.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::meter::Meter;
 use crate::model::command::{Caller, Command, Denied, DeniedCode, Outcome, Target};
 use crate::model::event::EventRecord;
+use crate::model::names::{Pid, ServiceName};
 use crate::model::probe::ProbeReport;
 use crate::model::status::Status;
 use crate::model::units::Now;
@@ -32,7 +34,7 @@ pub enum Request {
         /// Another file than the running one.
         config: Option<PathBuf>,
         /// Services to start besides.
-        start: Vec<crate::model::names::ServiceName>,
+        start: Vec<ServiceName>,
         /// Only say what would be done.
         dry_run: bool,
         /// How long the asker waits until all is ready.
@@ -48,6 +50,13 @@ pub enum Request {
         target: Target,
         /// Where the answers go.
         reply: oneshot::Sender<Result<Vec<ProbeReport>, Denied>>,
+    },
+    /// Which processes a service's runs have.
+    Trees {
+        /// Of which service.
+        service: ServiceName,
+        /// Where the answer goes: the processes of each instance that runs, as they were at the last reading.
+        reply: oneshot::Sender<BTreeMap<u32, Vec<Pid>>>,
     },
     /// Read usage if the last reading is older than a second.
     Sample {
@@ -129,7 +138,7 @@ impl Handle {
     pub async fn up(
         &self,
         config: Option<PathBuf>,
-        start: Vec<crate::model::names::ServiceName>,
+        start: Vec<ServiceName>,
         dry_run: bool,
         wait: Option<Duration>,
         by: Caller,
@@ -143,6 +152,14 @@ impl Handle {
     /// [`Denied`] when there is no such service or nothing of it runs.
     pub async fn probe(&self, target: Target) -> Result<Vec<ProbeReport>, Denied> {
         self.send(|reply| Request::Probe { target, reply }).await?
+    }
+
+    /// The processes of each instance of a service that runs, by its number, as they were at the last reading.
+    ///
+    /// # Errors
+    /// [`Denied`] when everup is stopping or has too much to do.
+    pub async fn trees(&self, service: ServiceName) -> Result<BTreeMap<u32, Vec<Pid>>, Denied> {
+        self.send(|reply| Request::Trees { service, reply }).await
     }
 
     async fn send<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Denied> {

@@ -19,7 +19,7 @@ const HEAD: f32 = 54.0;
 /// Above each panel: its title.
 const PANEL_HEAD: f32 = 26.0;
 /// Between the title of the first panel and its lines: what marks are.
-const LABELS: f32 = 14.0;
+const LABELS: f32 = 38.0;
 /// Below the last panel: the times.
 const FOOT: f32 = 30.0;
 /// A panel is at least this high.
@@ -141,14 +141,15 @@ impl Sheet<'_> {
         let Span { top, bottom, .. } = span;
         let right = self.right();
         let (from, until) = (self.chart.from, self.chart.until);
-        let within = |point: &&Point| point.value.is_finite() && (from..=until).contains(&point.at);
+        let within = |point: &&Point| (from..=until).contains(&point.at);
         let pixels = (right - LEFT) as usize;
         let lines: Vec<Vec<Point>> = panel
             .series
             .iter()
             .map(|series| thin(series.points.iter().filter(within).copied().collect(), from, until, pixels))
             .collect();
-        let highest = lines.iter().flatten().map(|point| point.band.map_or(point.value, |(_, high)| high));
+        let known = lines.iter().flatten().filter(|point| point.value.is_finite());
+        let highest = known.map(|point| point.band.map_or(point.value, |(_, high)| high));
         let axis = axis::values(highest.fold(0.0, f64::max), panel.unit, (span.height() / 26.0) as u32);
         self.frame(panel, &axis, span);
         self.marks(top, bottom, is_first);
@@ -156,12 +157,15 @@ impl Sheet<'_> {
         for (number, points) in lines.iter().enumerate() {
             // A thinned line has its points further apart.
             let gap = self.chart.gap_ms.max(until.0.saturating_sub(from.0) / (pixels.max(1) as i64) * 2);
-            for piece in points.chunk_by(|one, next| next.at.0.saturating_sub(one.at.0) <= gap) {
+            let is_joined = |one: &Point, next: &Point| {
+                next.at.0.saturating_sub(one.at.0) <= gap && one.value.is_finite() && next.value.is_finite()
+            };
+            for piece in points.chunk_by(is_joined).filter(|piece| piece[0].value.is_finite()) {
                 self.piece(piece, number, &y);
             }
         }
         self.figures(panel, span);
-        if lines.iter().all(Vec::is_empty) {
+        if lines.iter().flatten().all(|point| !point.value.is_finite()) {
             let middle = f32::midpoint(LEFT, right);
             self.text(
                 (middle, f32::midpoint(top, bottom)),
@@ -253,7 +257,7 @@ impl Sheet<'_> {
                 note: Some(format!("{} {said}", axis::at_second(mark.at))),
             });
             if is_first {
-                self.sign((x, top - 7.0), mark.kind);
+                self.sign((x, top - lane(mark.kind)), mark.kind);
             }
         }
         if is_first {
@@ -261,22 +265,23 @@ impl Sheet<'_> {
         }
     }
 
-    /// What ended runs and reloads, above the first panel, where there is room: ends before reloads.
+    /// What ended runs and reloads, above the signs of the first panel, where there is room: ends before reloads.
     fn labels(&mut self, top: f32) {
-        let mut free: Vec<(f32, f32)> = vec![];
+        let mut taken: Vec<(f32, f32)> = vec![];
         for kind in [MarkKind::End, MarkKind::Reload] {
-            let marks: Vec<&Mark> =
-                self.chart.marks.iter().filter(|mark| mark.kind == kind && self.is_within(mark.at)).collect();
-            for mark in marks.into_iter().filter(|mark| !mark.label.is_empty()) {
-                let (x, width) = (self.x(mark.at), self.font.width(&mark.label, SMALL));
-                let fits_right = x + 7.0 + width < self.right();
-                let span = if fits_right { (x, x + 12.0 + width) } else { (x - 12.0 - width, x) };
-                if span.0 < LEFT || free.iter().any(|(from, until)| span.0 < *until && *from < span.1) {
+            let chart = self.chart;
+            for mark in chart.marks.iter().filter(|mark| mark.kind == kind) {
+                let half = self.font.width(&mark.label, SMALL) / 2.0;
+                let (least, most) = (LEFT + half, self.right() - half);
+                if mark.label.is_empty() || least > most || !self.is_within(mark.at) {
                     continue;
                 }
-                free.push(span);
-                let (at, anchor) = if fits_right { (x + 7.0, Anchor::Start) } else { (x - 7.0, Anchor::End) };
-                self.text((at, top - 4.0), &mark.label, SMALL, anchor, Ink::Mark(kind));
+                let x = self.x(mark.at).clamp(least, most);
+                let span = (x - half - 4.0, x + half + 4.0);
+                if taken.iter().all(|(from, until)| span.1 < *from || *until < span.0) {
+                    taken.push(span);
+                    self.text((x, top - 28.0), &mark.label, SMALL, Anchor::Middle, Ink::Mark(kind));
+                }
             }
         }
     }
@@ -284,7 +289,7 @@ impl Sheet<'_> {
     /// A small sign that has another shape for each kind.
     fn sign(&mut self, (x, y): Spot, kind: MarkKind) {
         let corners = match kind {
-            MarkKind::Start => vec![(-4.0, 3.5), (4.0, 3.5), (0.0, -3.5)],
+            MarkKind::Start => vec![(-3.5, -4.0), (4.5, 0.0), (-3.5, 4.0)],
             MarkKind::End => vec![(-3.5, -3.5), (3.5, -3.5), (3.5, 3.5), (-3.5, 3.5)],
             MarkKind::Reload => vec![(0.0, -4.5), (4.5, 0.0), (0.0, 4.5), (-4.5, 0.0)],
         };
@@ -307,6 +312,15 @@ impl Sheet<'_> {
             self.text((x, y + 16.0), &label, SMALL, Anchor::Middle, Ink::Muted);
         }
         self.text((MARGIN, y + 16.0), "UTC", SMALL, Anchor::Start, Ink::Muted);
+    }
+}
+
+/// How far above the first panel's lines the signs of a kind stand: what happens at once is seen beside each other.
+fn lane(kind: MarkKind) -> f32 {
+    match kind {
+        MarkKind::End => 5.0,
+        MarkKind::Start => 13.0,
+        MarkKind::Reload => 21.5,
     }
 }
 

@@ -3,6 +3,13 @@
 //! [`svg`] and [`png`] draw a [`Chart`]: panels over one time axis, with starts, ends and reloads marked. Both paint the
 //! same [`scene`]. [`spark`] and [`ticks`] are the small pictures within a line of text.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "from figures to pixels: `as` saturates, and what lies outside is not drawn"
+)]
+
 pub mod axis;
 mod font;
 mod layout;
@@ -80,7 +87,8 @@ pub struct Series {
 pub struct Point {
     /// When.
     pub at: Timestamp,
-    /// In the panel's unit; the average where it stands for several readings. What is no number is left out.
+    /// In the panel's unit; the average where it stands for several readings. What is no number is a
+    /// gap.
     pub value: f64,
     /// The lowest and the highest of the readings it stands for.
     pub band: Option<(f64, f64)>,

@@ -59,19 +59,19 @@ pub(crate) enum Ink {
 
 /// Colours of series that people with any kind of colour vision can tell apart, legible on white and on black.
 pub(crate) const SERIES: [u32; 8] =
-    [0x0072_b2, 0xd5_5e00, 0x00_9e73, 0xcc_79a7, 0xb8_8600, 0x3f_a0d8, 0x8b_6fc4, 0x7f_7f7f];
+    [0x00_72_b2, 0xd5_5e_00, 0x00_9e_73, 0xcc_79_a7, 0xb8_86_00, 0x3f_a0_d8, 0x8b_6f_c4, 0x7f_7f_7f];
 
 impl Ink {
     /// As 0xRRGGBB, on white.
     pub(crate) fn colour(self) -> u32 {
         match self {
-            Self::Text => 0x1f_2328,
-            Self::Muted => 0x59_636e,
-            Self::Grid => 0xe1_e4e8,
+            Self::Text => 0x1f_23_28,
+            Self::Muted => 0x59_63_6e,
+            Self::Grid => 0xe1_e4_e8,
             Self::Series(number) => SERIES[number % SERIES.len()],
-            Self::Mark(MarkKind::Start) => 0x1a_7f37,
-            Self::Mark(MarkKind::End) => 0xcf_222e,
-            Self::Mark(MarkKind::Reload) => 0x82_50df,
+            Self::Mark(MarkKind::Start) => 0x1a_7f_37,
+            Self::Mark(MarkKind::End) => 0xcf_22_2e,
+            Self::Mark(MarkKind::Reload) => 0x82_50_df,
         }
     }
 }

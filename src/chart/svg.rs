@@ -39,7 +39,7 @@ impl Pen<'_> {
         match shape {
             Shape::Line { points, ink, width, dash, note } => {
                 let _ = write!(self.out, "<path fill=\"none\"{}", self.ink("stroke", *ink));
-                if *width != 1.0 {
+                if (*width - 1.0).abs() > f32::EPSILON {
                     let _ = write!(self.out, " stroke-width=\"{width}\" stroke-linejoin=\"round\"");
                 }
                 if !dash.is_empty() {

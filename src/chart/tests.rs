@@ -44,7 +44,7 @@ fn chart() -> Chart {
             mark(20, MarkKind::End, "exit 3"),
             mark(30, MarkKind::Start, ""),
             mark(31, MarkKind::End, "signal KILL with many words that need much room"),
-            mark(32, MarkKind::End, "no room"),
+            mark(21, MarkKind::End, "no room"),
             mark(-5, MarkKind::Reload, "before"),
         ],
         words: Words::ENGLISH,

@@ -4,7 +4,7 @@ use crate::chart::Point;
 use crate::model::units::Timestamp;
 
 /// At most about `most` points: those within one of as many equal spans of time become one, their average, within a band
-/// from the lowest to the highest.
+/// from the lowest to the highest. What is no number is left out where a number is beside it.
 pub(crate) fn thin(points: Vec<Point>, from: Timestamp, until: Timestamp, most: usize) -> Vec<Point> {
     if points.len() <= most || most == 0 {
         return points;
@@ -15,12 +15,15 @@ pub(crate) fn thin(points: Vec<Point>, from: Timestamp, until: Timestamp, most: 
 }
 
 fn joined(points: &[Point]) -> Point {
-    let count = points.len().max(1) as f64;
-    let average = |of: fn(&Point) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let known: Vec<&Point> = points.iter().filter(|point| point.value.is_finite()).collect();
+    if known.is_empty() {
+        return points[0];
+    }
+    let average = |of: fn(&Point) -> f64| known.iter().map(|point| of(point)).sum::<f64>() / known.len() as f64;
     let low = |point: &Point| point.band.map_or(point.value, |(low, _)| low);
     let high = |point: &Point| point.band.map_or(point.value, |(_, high)| high);
-    let lowest = points.iter().map(low).fold(f64::INFINITY, f64::min);
-    let highest = points.iter().map(high).fold(f64::NEG_INFINITY, f64::max);
+    let lowest = known.iter().map(|point| low(point)).fold(f64::INFINITY, f64::min);
+    let highest = known.iter().map(|point| high(point)).fold(f64::NEG_INFINITY, f64::max);
     Point {
         at: Timestamp(average(|point| point.at.0 as f64).round() as i64),
         value: average(|point| point.value),

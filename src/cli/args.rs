@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
     check, completion, config, dev, doctor, down, events, history, init, logs, man, plot, probe, reload, restart, run,
-    scale, schema, signal, start, status, stop, top, up, version, why,
+    scale, schema, signal, start, status, stop, top, up, version, web, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -29,10 +29,10 @@ Usage: everup [OPTIONS] VERB [ARGS]
   why SVC                  each restart: cause, evidence, last lines
   logs [SVC…] [-f]         what the services wrote
   top, events [SVC] [-f]   a live screen; the timeline
-  history, plot SVC        what it used: a table, CSV; a picture
+  history, plot SVC        what it used: as a table, as a picture
   check, config, probe     validate the file; show it; ask a health now
   init, schema             propose a file; its JSON schema
-  doctor, demo             look at this machine; a show to play with
+  web, doctor, demo        the status page; this machine; a show to play with
   completion, man, version
 
 Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q
@@ -168,18 +168,20 @@ pub(crate) enum Verb {
     /// Show who runs and how; one service in full
     #[command(visible_aliases = ["ps", "ls"])]
     Status(status::Status),
+    /// Show where the status page is, or open it in a browser
+    Web(web::Web),
     /// Show why a service ended or restarted, and what is known about it
     Why(why::Why),
     /// Show what services wrote
     Logs(logs::Logs),
     /// Show what happened
     Events(events::Events),
-    /// Show what a service used over time: CPU, memory, files, probes
-    History(history::History),
     /// Watch all of it live: usage, probes, events and logs, with keys to act
     Top(top::Top),
     /// Draw what a service used: CPU, memory, probes, with starts and ends marked
     Plot(plot::Plot),
+    /// Show what a service used over time: CPU, memory, files, probes
+    History(history::History),
     /// Run a service's probes once, now
     Probe(probe::Probe),
     /// Validate the file
@@ -312,16 +314,17 @@ mod tests {
             "status web -w",
             "ps --json",
             "ls",
+            "web --open",
             "why web -n 5",
             "logs web db -f -n 50 --since 10m --grep error --stderr",
             "logs web --previous",
             "events web -f --since 1h",
             "events --since seq:812",
-            "history web",
-            "history web/2 --since 24h --until 1h --step 5m --metric cpu,memory_bytes --csv",
             "top",
             "plot web --since 1h -o usage.png",
             "plot web/2 --until 2026-11-20T10:00:00Z --metric cpu,memory -o -",
+            "history web",
+            "history web/2 --since 24h --until 1h --step 5m --metric cpu,memory_bytes --csv",
             "probe web",
             "check other.yaml",
             "config web",
@@ -351,10 +354,10 @@ mod tests {
             ("start web --wait 30s --no-wait", ErrorKind::ArgumentConflict),
             ("start web --wait=soon", ErrorKind::ValueValidation),
             ("logs --since seq:3", ErrorKind::ValueValidation),
-            ("history web --metric cpu,memroy", ErrorKind::ValueValidation),
-            ("history web --step often", ErrorKind::ValueValidation),
             ("plot web --metric disk", ErrorKind::InvalidValue),
             ("plot web --since seq:3", ErrorKind::ValueValidation),
+            ("history web --metric cpu,memroy", ErrorKind::ValueValidation),
+            ("history web --step often", ErrorKind::ValueValidation),
             ("logs --grep (", ErrorKind::ValueValidation),
             ("scale web", ErrorKind::ValueValidation),
             ("scale web=lots", ErrorKind::ValueValidation),

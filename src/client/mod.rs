@@ -141,6 +141,14 @@ impl Client {
         self.get(&format!("/v1/services/{}", http::encode(name)))
     }
 
+    /// As [`Client::service`], with memory that is shared counted once ([`crate::model::usage::Usage::pss_bytes`]).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn service_with_pss(&self, name: &str) -> Result<ServiceStatus, ClientError> {
+        self.get(&format!("/v1/services/{}?pss=true", http::encode(name)))
+    }
+
     /// The latest ends of a service, explained; `n` of them, 5 unless given.
     ///
     /// # Errors

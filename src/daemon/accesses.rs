@@ -60,9 +60,8 @@ impl Engine {
             };
             let query = Query {
                 services: vec![(service.name.clone(), None)],
-                lines: usize::MAX,
-                // What it writes before the reader has begun counts too.
-                since: Some(self.now.wall),
+                // What is new from now on: what is there already is of an earlier everup.
+                lines: 0,
                 ..Query::default()
             };
             let reading = Reading { lines, meter: self.publisher.meter.clone(), logs: self.handle.logs.clone(), query };

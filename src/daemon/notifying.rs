@@ -138,6 +138,9 @@ impl Engine {
             let target = kept.unwrap_or_else(|| self.target(&entry.to, &plan));
             self.notifying.targets.push(target);
         }
+        for gone in before {
+            self.give_up(&gone, "the file names it no more");
+        }
         if self.notifying.targets.is_empty() {
             self.notifying.newest.clear();
         }
@@ -209,10 +212,15 @@ impl Engine {
             self.take_last(news);
         }
         for target in std::mem::take(&mut self.notifying.targets) {
-            for message in target.courier.left() {
-                let news = courier::News::GivenUp("everup has ended".to_owned());
-                self.told_of_message(&target.shown, Report { message, news });
-            }
+            self.give_up(&target, "everup has ended");
+        }
+    }
+
+    /// Says of all that still waits for a target that it will not arrive.
+    fn give_up(&mut self, target: &Target, why: &str) {
+        for message in target.courier.left() {
+            let news = courier::News::GivenUp(why.to_owned());
+            self.told_of_message(&target.shown, Report { message, news });
         }
     }
 

@@ -51,6 +51,11 @@ impl Engine {
                 self.probe_now(&target, reply);
                 None
             }
+            Request::Trees { service, reply } => {
+                // An asker that has gone needs no answer.
+                let _ = reply.send(self.trees_of(&service));
+                None
+            }
             Request::Sample { reply } => {
                 self.sample();
                 // An asker that has gone needs no answer.

@@ -86,8 +86,8 @@ impl Engine {
 
     /// The end of a run is complete.
     pub(super) fn write_down(&mut self, record: RunRecord) {
+        let record = self.publisher.recorder.run(record);
         self.notifying.remember(&record);
-        self.publisher.recorder.run(record);
     }
 
     /// Tells of a failure, now that the end of its run is written down, with the place it blames.

@@ -247,6 +247,7 @@ fn first_status(plan: &Plan, started_at: Timestamp) -> Status {
         engine_pid: Pid(i32::try_from(std::process::id()).unwrap_or(i32::MAX)),
         started_at,
         config: plan.file.as_ref().map(|path| path.display().to_string()),
+        web: plan.web.listen.map(|address| address.to_string()),
         own: OwnUsage::default(),
         warnings: vec![],
         services: vec![],

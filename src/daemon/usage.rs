@@ -9,7 +9,7 @@ use crate::daemon::Mode;
 use crate::daemon::engine::Engine;
 use crate::daemon::processes::Running;
 use crate::guardian::protocol::Token;
-use crate::model::names::{InstanceId, Pid};
+use crate::model::names::{InstanceId, Pid, ServiceName};
 use crate::model::service::State;
 use crate::model::status::{OwnUsage, ServiceStatus, Status, Warning};
 use crate::model::units::bytes;
@@ -54,11 +54,6 @@ impl Usages {
     pub(super) fn kills_known(&self, token: Token) -> u64 {
         self.kills.get(&token).copied().unwrap_or(0)
     }
-
-    /// The processes of a run's tree at the last reading.
-    pub(super) fn pids(&self, token: Token) -> Vec<Pid> {
-        self.sampler.pids(token.0)
-    }
 }
 
 impl Engine {
@@ -95,6 +90,13 @@ impl Engine {
         self.usages.own = self.usages.sampler.own(&own);
         self.publish();
         self.publisher.sampled.send_replace(self.now);
+    }
+
+    /// The processes of each run of a service at the last reading, by instance.
+    pub(super) fn trees_of(&self, service: &ServiceName) -> BTreeMap<u32, Vec<Pid>> {
+        let running = self.processes.running().into_iter();
+        let of_it = running.filter(|(_, running)| &running.instance.service == service);
+        of_it.map(|(token, running)| (running.instance.index, self.usages.sampler.pids(token.0))).collect()
     }
 
     /// Lets the core know, where it is to act on it.
@@ -163,6 +165,7 @@ impl Engine {
             engine_pid: own_pid(),
             started_at: self.doors.started_at,
             config: plan.file.as_ref().map(|path| path.display().to_string()),
+            web: plan.web.listen.map(|address| address.to_string()),
             own: self.usages.own,
             warnings: self.all_warnings(),
             services,

@@ -70,12 +70,14 @@ impl Recorder {
         self.backlog.event(event.into());
     }
 
-    /// Takes an end of a run; where it was read, how its use of resources went is added.
-    pub fn run(&self, mut record: RunRecord) {
+    /// Takes an end of a run and gives it back as it is kept; where it was read, how its use of resources went is added.
+    pub fn run(&self, mut record: RunRecord) -> Arc<RunRecord> {
         if let Some(run) = record.run {
             record.trend = self.gathered().trend(&record.instance, run).or(record.trend);
         }
-        self.backlog.run(Arc::new(record));
+        let record = Arc::new(record);
+        self.backlog.run(record.clone());
+        record
     }
 
     /// Takes one reading of all that runs.

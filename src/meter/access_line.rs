@@ -1,16 +1,21 @@
 //! Reads access lines: what web servers write by default, and what a pattern says.
 
+use std::borrow::Cow;
+
 use regex::Regex;
 
 use crate::meter::requests::{Access, Method};
 use crate::model::plan::AccessFormat;
 
-/// tornado.web's `log_request`, behind the prefix and the colours of tornado.log or whatever stands there.
-const TORNADO: &str = r"(?:^|[\]\sm:])(?P<code>\d{3}) (?P<method>[A-Z]+) \S.* \([^()]*\) (?P<ms>\d+\.\d+)ms\s*$";
+/// tornado.web's `log_request`, behind the prefix of tornado.log or whatever stands there.
+const TORNADO: &str = r"(?:^|[\]\s:])(?P<code>\d{3}) (?P<method>[A-Z]+) \S.* \([^()]*\) (?P<ms>\d+\.\d+)ms\s*$";
 /// uvicorn's access formatter: client, request line, status and its words.
 const UVICORN: &str = r#" - "(?P<method>\S+) [^"]* HTTP/[\d.]+" (?P<code>\d{3})(?: [A-Za-z' -]*)?\s*$"#;
 /// The combined log format, which is gunicorn's default too; a request time in seconds may stand behind it.
 const COMBINED: &str = r#"^\S+ \S+ .*?\[[^\]]*\] "(?P<method>[^ "]*)(?:[^"\\]|\\.)*" (?P<code>\d{3}) (?:\d+|-)(?: "(?:[^"\\]|\\.)*"){0,2}(?: (?P<s>\d+\.\d+))?\s*$"#;
+
+/// Begins a colour.
+const ESCAPE: char = '\u{1b}';
 
 /// Reads the access lines of one service.
 #[derive(Clone, Debug)]
@@ -35,8 +40,9 @@ impl AccessLines {
 
     /// What the line tells; none: it is no access line.
     pub fn read(&self, line: &str) -> Option<Access> {
+        let line = without_colours(line);
         self.0.iter().find_map(|regex| {
-            let found = regex.captures(line)?;
+            let found = regex.captures(&line)?;
             let group = |name| found.name(name).map(|part| part.as_str());
             let code = group("code")?.parse().ok().filter(|code| (100..600).contains(code))?;
             let number = |name| group(name).and_then(|text| text.parse::<f64>().ok());
@@ -44,6 +50,26 @@ impl AccessLines {
             Some(Access { method: Method::of(group("method").unwrap_or_default()), code, seconds })
         })
     }
+}
+
+/// The line as it reads on paper: servers colour it on a terminal, and `dev` and `run` are one.
+fn without_colours(line: &str) -> Cow<'_, str> {
+    if !line.contains(ESCAPE) {
+        return Cow::Borrowed(line);
+    }
+    let mut plain = String::with_capacity(line.len());
+    let mut parts = line.split(ESCAPE);
+    plain.extend(parts.next());
+    for part in parts {
+        // ECMA-48: `[` parameters and a letter, or (what terminfo's sgr0 begins with) `(` and a letter.
+        let end = match part.as_bytes().first() {
+            Some(b'[') => part.find(|c: char| c.is_ascii_alphabetic()).map(|at| at + 1),
+            Some(b'(') => Some(2),
+            _ => Some(0),
+        };
+        plain.extend(end.and_then(|end| part.get(end..)));
+    }
+    Cow::Owned(plain)
 }
 
 #[cfg(test)]
@@ -89,6 +115,13 @@ mod tests {
             ),
             (r#"INFO:     10.0.0.1:0 - "GET / HTTP/1.0" 418 I'm a Teapot"#, Some(("GET", 418, None))),
             (r#"INFO:     10.0.0.1:0 - "GET / HTTP/1.1" 299"#, Some(("GET", 299, None))),
+            (
+                "\u{1b}[32mINFO\u{1b}[0m:     127.0.0.1:1 - \"\u{1b}[1mGET / HTTP/1.1\u{1b}[0m\" \u{1b}[32m200 OK\u{1b}[0m",
+                Some(("GET", 200, None)),
+            ),
+            ("\u{1b}", None),
+            ("\u{1b}[", None),
+            ("\u{1b}(", None),
             ("INFO:     Application startup complete.", None),
         ] {
             assert_eq!(read(AccessFormat::Uvicorn, line), expected, "{line}");

@@ -7,6 +7,7 @@ use crate::model::names::{Pid, Run, ServiceName};
 use crate::model::service::{Cause, Certainty, Desired, State};
 use crate::model::signal::Signal;
 use crate::model::units::{Moment, Timestamp};
+use crate::model::usage::Usage;
 
 /// One project, at one turn of the loop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +26,9 @@ pub struct Status {
     pub started_at: Timestamp,
     /// The file; null for `run`.
     pub config: Option<String>,
+    /// Where the page and this API are over TCP (`web.listen`), e.g. `127.0.0.1:9876`; null: nowhere.
+    #[serde(default)]
+    pub web: Option<String>,
     /// What everup itself uses.
     #[serde(rename = "self")]
     pub own: OwnUsage,
@@ -151,6 +155,9 @@ pub struct InstanceStatus {
     pub processes: Option<u32>,
     /// Open files of the whole tree.
     pub open_fds: Option<u32>,
+    /// All that it uses; only in the answer about one service, and while something runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// The latest answer; null without a probe or before the first answer.
     pub probe: Option<ProbeStatus>,
     /// How the run before ended; null before a first end.

@@ -217,6 +217,9 @@ mod tests {
     use crate::model::plan::NotifyOn;
     use crate::notify::message::tests::message;
 
+    /// What the target answers, what is reported, and which messages it saw.
+    type Case = (Vec<Result<(), Refusal>>, Vec<(u32, News)>, Vec<u32>);
+
     const MS: Duration = Duration::from_millis(1);
     const SHORT: &[Duration] = &[MS, MS];
     const LONG: &[Duration] = &[Duration::from_hours(1)];
@@ -265,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_refused_is_tried_again_in_its_order() {
-        let cases: Vec<(Vec<Result<(), Refusal>>, Vec<(u32, News)>, Vec<u32>)> = vec![
+        let cases: Vec<Case> = vec![
             (vec![], vec![(1, News::Told), (2, News::Told)], vec![1, 2]),
             (vec![refused(Again::Later)], vec![(1, failing()), (1, News::Told), (2, News::Told)], vec![1, 1, 2]),
             (

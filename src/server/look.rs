@@ -1,5 +1,6 @@
 //! What only looks: status, services, why, and the two questions of a machine that watches us.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use tokio::time::timeout;
 
 use crate::handle::Request;
 use crate::model::command::{Denied, Target};
+use crate::model::names::InstanceId;
 use crate::model::service::{Cause, Certainty, Desired, State};
 use crate::model::status::{ServiceStatus, Status};
 use crate::model::units::Timestamp;
 use crate::model::why::{Why, WhyEntry};
+use crate::os::usage::pss;
 use crate::server::dispatch::Call;
 use crate::server::door::Desk;
 use crate::server::reply::{Reply, internal, json, typed};
@@ -78,10 +81,37 @@ pub(crate) async fn service(call: &Call) -> Reply {
     let mut services: Vec<ServiceStatus> =
         status.services.drain(..).filter_map(|service| narrowed(service, &targets)).collect();
     let answer = match services.pop() {
-        Some(one) if services.is_empty() && !is_pattern(&call.selector) => ServiceAnswer::One(Box::new(one)),
+        Some(mut one) if services.is_empty() && !is_pattern(&call.selector) => {
+            in_full(&mut one, call).await?;
+            ServiceAnswer::One(Box::new(one))
+        }
         last => ServiceAnswer::Several { v: 1, services: services.into_iter().chain(last).collect() },
     };
     json(StatusCode::OK, &answer)
+}
+
+/// Adds all that its instances use, with the memory that is shared counted once if that is asked for.
+async fn in_full(service: &mut ServiceStatus, call: &Call) -> Result<(), Denied> {
+    {
+        let figures = call.desk.handle.meter.read();
+        for instance in service.instances.iter_mut().filter(|instance| instance.pid.is_some()) {
+            let id = InstanceId { service: service.name.clone(), index: instance.index };
+            instance.usage = figures.instances.get(&id).and_then(|figures| figures.recent.usage().cloned());
+        }
+    }
+    if !call.arguments.flag("pss")? {
+        return Ok(());
+    }
+    let trees = call.desk.handle.trees(service.name.clone()).await?;
+    // The kernel walks every page for it: not on the thread that everything else waits for.
+    let shares = call.desk.read(move || trees.into_iter().map(|(index, pids)| (index, pss(&pids))).collect());
+    let shares: BTreeMap<u32, Option<u64>> = shares.await?;
+    for instance in &mut service.instances {
+        if let Some(usage) = &mut instance.usage {
+            usage.pss_bytes = shares.get(&instance.index).copied().flatten();
+        }
+    }
+    Ok(())
 }
 
 /// The service with those of its instances that are meant, if it is meant at all.

@@ -53,6 +53,12 @@ fn compose(status: Status, figures: &Figures, now: Now, since: Timestamp) -> Ove
     }
 }
 
+/// A status without any figures, for tests.
+#[cfg(test)]
+pub(crate) fn of_status(status: Status, at: Timestamp) -> Overview {
+    compose(status, &Figures::default(), Now { moment: Moment(10_000), wall: at }, Timestamp(0))
+}
+
 fn of_service(service: ServiceStatus, figures: &Figures, now: Moment, since: Timestamp) -> ServiceOverview {
     let none = Recent::default();
     let instances = service.instances.into_iter().map(|instance| {

@@ -153,6 +153,11 @@ static GREP: Argument =
     Argument { name: "grep", kind: Kind::Text, about: "Only lines this regular expression matches." };
 static SERVICES: Argument =
     Argument { name: "services", kind: Kind::Text, about: "Selectors separated by commas; all unless given." };
+static PSS: Argument = Argument {
+    name: "pss",
+    kind: Kind::Flag,
+    about: "With usage.pss_bytes: memory with what is shared counted once. Takes milliseconds for large processes.",
+};
 static SERVICE: Argument = Argument { name: "service", kind: Kind::Text, about: "Only events of this selector." };
 
 /// For an answer that only needs the loop's attention.
@@ -189,8 +194,8 @@ pub(crate) static TABLE: [Route; 22] = [
         method: Method::GET,
         path: "/v1/services/{name}",
         name: "service",
-        about: "One service, or one instance of it; for a glob an object with all it names.",
-        arguments: &[],
+        about: "One service, or one instance of it, with all that it uses; for a glob an object with all it names.",
+        arguments: &[&PSS],
         takes: None,
         gives: Gives::Object(shape::<ServiceAnswer>),
         limit: QUICK,

@@ -69,6 +69,8 @@ pub(crate) struct Seen {
     pub(crate) stopping: Option<Stopping>,
     /// Time everup was late since the run began.
     pub(crate) late: u64,
+    /// Since when every reading of its memory was above its bound.
+    pub(crate) above_since: Option<u64>,
     pub(crate) extended: bool,
     /// The longest stop timeout it has had.
     pub(crate) stop_timeout: Duration,
@@ -122,6 +124,7 @@ impl Watch {
         for action in step.actions {
             self.reloads.see(step, action)?;
             runs::s01_one_live_copy(step, action)?;
+            self.memory_restarts_are_earned(step, action)?;
             self.s10_no_spawn_while_unwanted(step, action)?;
             self.s16_asked_only_when_open(action)?;
             self.s17_one_question_at_a_time(step, action)?;
@@ -155,6 +158,18 @@ impl Watch {
         self.s37_deadlines(step)?;
         self.s38_stops_end_in_time(step)?;
         self.requests_are_answered_in_time(step)
+    }
+
+    /// Nothing is restarted for memory that did not stay above its bound for the shortest time a plan here names.
+    fn memory_restarts_are_earned(&self, step: &Step<'_>, action: &Action) -> Checked {
+        let Action::Record(fact) = action else { return Ok(()) };
+        if fact.event != EventWord::Stopping || fact.cause != Some(Cause::MemoryLimit) {
+            return Ok(());
+        }
+        let since = fact.instance().and_then(|id| self.runs.get(&id)).and_then(|(_, seen)| seen.above_since);
+        ensure(since.is_some_and(|since| step.now - since >= 1_000), "memory restarts are earned", || {
+            format!("{:?} at {}, above since {since:?}", fact.instance(), step.now)
+        })
     }
 
     /// The checks for a step in which nothing was decided but to ask.
@@ -224,6 +239,11 @@ impl Watch {
                 Event::HookEnded { instance, run, hook: Hook::BeforeStart, .. } => {
                     self.seen(instance, *run, |seen| seen.hook_open = false);
                 }
+                Event::Used { instance, run, memory_bytes } => self.seen(instance, *run, |seen| {
+                    let bound = seen.plan.as_ref().and_then(|plan| plan.memory_restart);
+                    let above = bound.is_none_or(|bound| *memory_bytes > bound.above);
+                    seen.above_since = above.then(|| seen.above_since.unwrap_or(step.now));
+                }),
                 Event::TreeGone { .. }
                 | Event::HookEnded { .. }
                 | Event::Changed { .. }

@@ -15,6 +15,9 @@ use everup::model::signal::Signal;
 
 use crate::dice::Dice;
 
+/// How often memory is read, in milliseconds.
+const READ_EVERY: u64 = 1_000;
+
 /// How a process takes a request to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Temper {
@@ -65,6 +68,7 @@ enum Due {
     MainEnds(Life, End, bool),
     OthersEnd(Life),
     Pings(Life),
+    Reads(Life),
     News(Event),
 }
 
@@ -177,6 +181,15 @@ impl Kernel {
                 let every = u64::try_from(within.as_millis() * 3 / 5).unwrap().max(1);
                 self.at(at + every, Due::Pings(life));
             }
+            Due::Reads(life) => {
+                let Some(tree) = self.trees.get(&life).filter(|tree| tree.main == Main::Alive) else { return };
+                let Some(bound) = tree.plan.memory_restart else { return };
+                let (instance, run) = life.clone();
+                let grown = !self.calm && dice.percent(85);
+                let memory_bytes = if grown { bound.above + 1 } else { bound.above };
+                self.tell(dice, at, &life, Event::Used { instance, run, memory_bytes });
+                self.at(at + READ_EVERY, Due::Reads(life));
+            }
             Due::News(_) => {}
         }
     }
@@ -229,6 +242,7 @@ impl Kernel {
         }
         let (pid, doomed, kind) = (tree.pid, tree.doomed, tree.plan.kind);
         let (notifies, guarded) = (tree.plan.wants_notify(), tree.plan.watchdog.is_some());
+        let bounded = tree.plan.memory_restart.is_some();
         let (instance, run) = life.clone();
         self.tell(dice, at, life, Event::Spawned { instance: instance.clone(), run, pid });
         if doomed {
@@ -257,6 +271,9 @@ impl Kernel {
         }
         if guarded {
             self.at(at, Due::Pings(life.clone()));
+        }
+        if bounded {
+            self.at(at + READ_EVERY, Due::Reads(life.clone()));
         }
     }
 

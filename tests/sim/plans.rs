@@ -8,8 +8,8 @@ use std::time::Duration;
 use everup::model::names::ServiceName;
 use everup::model::plan::{
     CodeRange, ControlPlan, HealthPlan, HistoryPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, ListenAddress,
-    ListenPlan, LogsPlan, LogsTo, Need, Plan, Policy, ReloadPlan, RestartPlan, Rule, RuleThen, ServicePlan, StopPlan,
-    Until, WebPlan,
+    ListenPlan, LogsPlan, LogsTo, MemoryRestart, Need, Plan, Policy, ReloadPlan, RestartPlan, Rule, RuleThen,
+    ServicePlan, StopPlan, Until, WebPlan,
 };
 use everup::model::probe::{ProbeAddress, ProbeKind, ProbePlan};
 use everup::model::service::Cause;
@@ -145,7 +145,9 @@ fn service(dice: &mut Dice, index: usize, earlier: &[Arc<ServicePlan>]) -> Servi
         dev_defaults: DevDefaults::default(),
         names_fds: false,
         waits_for_change: dice.percent(35),
-        memory_restart: None,
+        memory_restart: dice
+            .percent(15)
+            .then(|| MemoryRestart { above: 512 << 20, hold: ms(dice, &[1_000, 2_000, 5_000]) }),
         metrics: None,
         log_metrics: vec![],
     }

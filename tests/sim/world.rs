@@ -504,6 +504,7 @@ fn brief_event(event: &Event) -> String {
         Event::HookEnded { instance, run, hook, result } => {
             format!("HookEnded {} {hook:?} {result:?}", life(instance, *run))
         }
+        Event::Used { instance, run, memory_bytes } => format!("Used {} {memory_bytes}", life(instance, *run)),
         Event::Abandoned { id } => format!("Abandoned {id:?}"),
         Event::Changed { service, files, .. } => format!("Changed {service} {files:?}"),
         Event::Checked { service, seq, result } => format!("Checked {service} {seq} {result:?}"),

@@ -14,6 +14,7 @@ use crate::cli::project::{can_write, here, surroundings};
 use crate::cli::time::bytes;
 use crate::config;
 use crate::os::cgroup::Groups;
+use crate::os::cgroup::bounds::{Controller, outlook};
 use crate::os::host;
 
 /// Options of `doctor`.
@@ -74,6 +75,8 @@ pub(crate) fn run(_args: &Doctor, context: &Context) -> Result<Exit, Failure> {
     let checks = vec![
         kernel(),
         cgroups(),
+        limit(Controller::Memory),
+        limit(Controller::Cpu),
         first_process(),
         open_files(),
         processes(),
@@ -148,6 +151,22 @@ fn cgroups() -> Check {
             "cgroups",
             why.to_string(),
             "trees are followed by session and parent instead; systemd-run --user --scope -p Delegate=yes gives a group to use",
+        ),
+    }
+}
+
+/// Whether `limits.memory` or `limits.cpu` can be kept.
+fn limit(controller: Controller) -> Check {
+    let (name, key) = match controller {
+        Controller::Memory => ("memory limit", "limits.memory"),
+        Controller::Cpu => ("cpu limit", "limits.cpu"),
+    };
+    match outlook(controller) {
+        Ok(how) => Check::ok(name, format!("{key} is kept by {how}")),
+        Err(why) => Check::warn(
+            name,
+            format!("{key} cannot be kept: {why}"),
+            "services start without it; systemd-run --user --scope -p Delegate=yes everup up gives everup a group of its own",
         ),
     }
 }

@@ -27,4 +27,5 @@ pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod up;
 pub(crate) mod version;
+pub(crate) mod web;
 pub(crate) mod why;

@@ -23,6 +23,8 @@ use crate::model::event::EventRecord;
 use crate::model::history::{HistoryReport, Metric};
 use crate::model::units::Timestamp;
 
+/// How far back people look who do not say.
+const USUAL: Duration = Duration::from_secs(3_600);
 /// More events than this cannot be told apart in a picture.
 const EVENTS: usize = 20_000;
 /// Pixels of a PNG for one of the chart.
@@ -31,16 +33,16 @@ const SCALE: f32 = 2.0;
 /// Options of `plot`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  everup plot web                        the last hour, to usage.svg\n  everup plot web --since 24h -o day.png\n  everup plot web/2 --metric memory --since 2026-11-20T10:00:00Z --until 2026-11-20T11:00:00Z\n  everup plot web -o - > web.svg\n\nLines are the course of each instance, bands between what it lay; ▲ marks a start, ■ an end with its cause, ◆ new\ncode. Times are in UTC."
+    after_help = "Examples:\n  everup plot web                        the last hour, to usage.svg\n  everup plot web --since 24h -o day.png\n  everup plot web/2 --metric memory --since 2026-11-20T10:00:00Z --until 2026-11-20T11:00:00Z\n  everup plot web -o - > web.svg\n\nLines are the course of each instance, bands between what it lay; ▶ marks a start, ■ an end with its cause, ◆ new\ncode. Times are in UTC."
 )]
 pub(crate) struct Plot {
     /// A service or one instance: web, web/2 [default: the only service there is]
     #[arg(value_name = "SVC")]
     service: Option<String>,
-    /// From when on: 1h, 2026-11-20T10:00:00Z
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = Since::parse_time)]
-    since: Since,
-    /// Until when [default: now]
+    /// From when on: 24h, 2026-11-20T10:00:00Z [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = Since::parse_time)]
+    since: Option<Since>,
+    /// Until when, written as --since [default: now]
     #[arg(long, value_name = "TIME", value_parser = Since::parse_time)]
     until: Option<Since>,
     /// Where to: a name that ends in .svg or .png, or - for SVG to stdout
@@ -95,9 +97,9 @@ impl Format {
 /// Draws it, from what the supervisor keeps or what it left behind.
 pub(crate) fn run(args: &Plot, context: &Context) -> Result<Exit, Failure> {
     let format = Format::of(&args.output)?;
-    let now = context.now();
-    let until = args.until.and_then(|until| until.time(now)).unwrap_or(now);
-    let since = args.since.time(now).unwrap_or(now.before(Duration::from_secs(3_600)));
+    let time = |since: Option<Since>| since.and_then(|since| since.time(context.now()));
+    let until = time(args.until).unwrap_or_else(|| context.now());
+    let since = time(args.since).unwrap_or_else(|| until.before(USUAL));
     if since >= until {
         return Err(Failure::new(Exit::Usage, "cannot draw a time that ends before it begins")
             .hint(format!("it would be from {since} to {until}")));

@@ -103,10 +103,18 @@ fn screen(text: &str, rows: usize) -> String {
 }
 
 fn one_project(args: &Status, project: &Project, context: &Context) -> Result<(String, Exit), Failure> {
-    let mut status = project.connect()?.status()?;
+    let client = project.connect()?;
+    let mut status = client.status()?;
     if let Some(selector) = &args.service {
         let targets = Known::of(&status).select(std::slice::from_ref(selector))?;
         status.services.retain_mut(|service| keep(service, &targets));
+        for service in &mut status.services {
+            // What it uses in full is a help, not a condition: it may just have been taken out of the file.
+            if let Ok(mut in_full) = client.service_with_pss(service.name.as_str()) {
+                keep(&mut in_full, &targets);
+                *service = in_full;
+            }
+        }
     }
     let exit = if status.services.iter().any(in_trouble) { Exit::NotHealthy } else { Exit::Done };
     if context.out.json {

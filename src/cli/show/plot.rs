@@ -5,6 +5,7 @@ use crate::cli::output::tame;
 use crate::cli::show::state::end_words;
 use crate::model::event::{EventRecord, EventWord};
 use crate::model::history::{HistoryReport, HistoryRow, Metric};
+use crate::model::names::Run;
 use crate::model::status::LastEnd;
 use crate::model::units::Timestamp;
 
@@ -48,17 +49,25 @@ fn panel(metric: Metric, report: &HistoryReport) -> Option<Panel> {
         Metric::Probe => ("Probe latency", Unit::Millis),
         _ => return None,
     };
-    let mut series: Vec<Series> = vec![];
+    // A row stands for the whole of its step.
+    let half_ms = i64::try_from(report.step_s).unwrap_or(0).saturating_mul(500);
+    let mut series: Vec<(Series, Run)> = vec![];
     for row in &report.rows {
         let Some((value, band)) = figure(metric, row) else { continue };
-        // A row stands for the whole of its step.
-        let half_ms = i64::try_from(report.step_s).unwrap_or(0).saturating_mul(500);
         let point = Point { at: Timestamp(row.at.0.saturating_add(half_ms)), value, band };
-        match series.iter_mut().find(|series| series.name == row.instance) {
-            Some(series) => series.points.push(point),
-            None => series.push(Series { name: row.instance.clone(), points: vec![point] }),
+        match series.iter_mut().find(|(series, _)| series.name == row.instance) {
+            Some((series, run)) => {
+                if *run != row.run {
+                    // Between two runs is nothing.
+                    series.points.push(Point { value: f64::NAN, band: None, ..point });
+                }
+                *run = row.run;
+                series.points.push(point);
+            }
+            None => series.push((Series { name: row.instance.clone(), points: vec![point] }, row.run)),
         }
     }
+    let mut series: Vec<Series> = series.into_iter().map(|(series, _)| series).collect();
     series.sort_by(|one, other| one.name.len().cmp(&other.name.len()).then_with(|| one.name.cmp(&other.name)));
     Some(Panel { title: title.to_owned(), unit, series })
 }
@@ -108,7 +117,7 @@ fn how(event: &EventRecord) -> Option<String> {
 mod tests {
     use super::*;
     use crate::cli::show::event::tests::event;
-    use crate::model::names::{Run, ServiceName};
+    use crate::model::names::ServiceName;
     use crate::model::service::{Cause, Certainty};
 
     fn row(at: i64, instance: &str, cpu: Option<f64>) -> HistoryRow {

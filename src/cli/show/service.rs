@@ -13,6 +13,7 @@ use crate::model::plan::{Kind, LogsTo, Policy, ServicePlan, Until};
 use crate::model::probe::{ProbeAddress, ProbeKind, ProbePlan, ProbeRole};
 use crate::model::status::{InstanceStatus, ServiceStatus};
 use crate::model::units::{Timestamp, format_duration};
+use crate::model::usage::{IoWaitFrom, Usage};
 
 /// Everything known about it, as it stands in the file and as it is; each line ended.
 pub(crate) fn full(
@@ -119,8 +120,10 @@ impl Sheet {
             instance.open_fds.map(|count| counted(count, "open file", "open files")),
         ];
         let usage: Vec<String> = usage.into_iter().flatten().collect();
-        if !usage.is_empty() {
-            self.row("usage", &usage.join(", "));
+        match &instance.usage {
+            Some(usage) => self.usage(usage),
+            None if !usage.is_empty() => self.row("usage", &usage.join(", ")),
+            None => {}
         }
         if let Some(probe) = &instance.probe {
             let verdict = if probe.ok { "passes" } else { "fails" };
@@ -135,6 +138,43 @@ impl Sheet {
                 &format!("run {}: {} ({certainty}) after {ran}, {}", end.run, end_words(end), ago(end.at, now)),
             );
         }
+    }
+
+    fn usage(&mut self, usage: &Usage) {
+        let time = |us: u64| length(Duration::from_micros(us));
+        let now = usage.cpu_percent.map(|value| format!("{} of a core; ", percent(value))).unwrap_or_default();
+        self.row("cpu", &format!("{now}{} user, {} system", time(usage.cpu_user_us), time(usage.cpu_system_us)));
+        let mut memory = vec![format!("{} resident", bytes(usage.memory_bytes))];
+        memory.extend(usage.memory_percent.map(|share| format!("{} of the machine", percent(share))));
+        memory.extend(usage.pss_bytes.map(|pss| format!("{} with what is shared counted once", bytes(pss))));
+        memory.push(format!("{} swapped out", bytes(usage.swap_bytes)));
+        memory.extend(usage.memory_limit_bytes.map(|most| format!("limit {}", bytes(most))));
+        self.row("memory", &memory.join(", "));
+        if let Some(kills) = usage.oom_kills.filter(|kills| *kills > 0) {
+            self.row("oom", &format!("{kills} killed for memory in this run"));
+        }
+        let (processes, threads) =
+            (counted(usage.processes, "process", "processes"), counted(usage.threads, "thread", "threads"));
+        self.row("tasks", &format!("{processes}, {threads}"));
+        let most = usage.max_fds.map(|most| format!(", the main process may have {most}")).unwrap_or_default();
+        self.row("open files", &format!("{}{most}", usage.open_fds));
+        let storage = match (usage.read_bytes, usage.written_bytes) {
+            (Some(read), Some(written)) => format!("{} read, {} written", bytes(read), bytes(written)),
+            _ => "not shown to everup: it runs as another user".to_owned(),
+        };
+        self.row("storage", &storage);
+        let wait = match (usage.io_wait_us, usage.io_wait_from) {
+            (Some(us), Some(IoWaitFrom::CgroupPressure)) => format!("{} by its control group", time(us)),
+            (Some(us), Some(IoWaitFrom::DelayAccounting) | None) => format!("{} by its main threads", time(us)),
+            (None, _) => "not counted here: it has no control group with io.pressure, and kernel.task_delayacct is off"
+                .to_owned(),
+        };
+        self.row("I/O wait", &wait);
+        self.row(
+            "switches",
+            &format!("{} of its own accord, {} forced", usage.voluntary_switches, usage.involuntary_switches),
+        );
+        self.row("faults", &format!("{} without I/O, {} with", usage.minor_faults, usage.major_faults));
     }
 
     fn logs(&mut self, service: &ServiceStatus, instance: &InstanceStatus, plan: Option<&ServicePlan>, logs: &Path) {

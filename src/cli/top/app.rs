@@ -169,7 +169,7 @@ impl App {
                 }
             }
             News::LogAnew(number) => self.log.anew(number),
-            News::Line(number, line) => self.log.line(number, *line),
+            News::Line(number, line) => self.log.line(number, &line),
             News::LinesLost(number, count) => self.log.lost(number, count),
             News::Done(tone, text) => self.said = Some((tone, text)),
             News::Key(key) => return self.key(key),

@@ -38,7 +38,7 @@ impl Log {
     }
 
     /// Adds a line of the log with this number.
-    pub(super) fn line(&mut self, number: u64, line: LogLine) {
+    pub(super) fn line(&mut self, number: u64, line: &LogLine) {
         self.add(number, format!("{} {}", clock(line.at), without_colours(&line.line)));
     }
 

@@ -5,6 +5,9 @@ use ratatui::symbols::Marker;
 
 use crate::cli::output::Tone;
 
+/// What is selected.
+pub(super) const SELECTED: Style = Style::new().add_modifier(Modifier::REVERSED);
+
 /// How the screen looks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
@@ -79,11 +82,6 @@ impl Look {
             (true, false) => Style::new().fg(Color::Cyan),
             (true, true) => Style::new().fg(Color::Magenta),
         }
-    }
-
-    /// What is selected.
-    pub(super) fn selected(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
     }
 
     /// The values as bars in `width` columns, from 0 to the highest (at least `at_least`); gaps stay empty, and more

@@ -9,16 +9,18 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::style::{ResetColor, force_color_output};
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
+use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 
 use crate::os::terminal::{Manner, Taken, give_back, take_again};
 
 /// What a frame takes at most is written at once: over a slow line half a frame is worse than a late one.
 const FRAME: usize = 64 << 10;
 
+type Drawn = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
+
 /// The terminal in our manner; dropped, it is as it was.
 pub(super) struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    terminal: Drawn,
     _taken: Taken,
 }
 
@@ -35,10 +37,7 @@ impl Screen {
             leave();
             told(panic);
         }));
-        let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(FRAME, stdout())))?;
-        let mut screen = Self { terminal, _taken: taken };
-        screen.enter()?;
-        Ok(screen)
+        Ok(Self { terminal: entered()?, _taken: taken })
     }
 
     /// Takes it (again), and draws everything anew.
@@ -47,8 +46,8 @@ impl Screen {
     /// When it has gone.
     pub(super) fn enter(&mut self) -> std::io::Result<()> {
         take_again();
-        execute!(stdout(), EnterAlternateScreen, Hide)?;
-        self.terminal.clear()
+        self.terminal = entered()?;
+        Ok(())
     }
 
     /// Gives it back, for as long as we are stopped.
@@ -71,6 +70,13 @@ impl Drop for Screen {
     fn drop(&mut self) {
         leave();
     }
+}
+
+/// A terminal of which nothing is known to be drawn. (`Terminal::clear` would ask the terminal where its cursor is, and
+/// the answer would go to whoever reads the keys.)
+fn entered() -> std::io::Result<Drawn> {
+    execute!(stdout(), EnterAlternateScreen, Clear(ClearType::All), Hide)?;
+    Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(FRAME, stdout())))
 }
 
 fn leave() {

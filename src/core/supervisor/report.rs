@@ -159,6 +159,7 @@ fn of_instance(service: &Service, instance: &Instance, now: Moment) -> InstanceS
         memory_bytes: None,
         processes: None,
         open_fds: None,
+        usage: None,
         probe: live.and_then(|live| live.health.last.clone()),
         last_end: instance.last_end.clone(),
         next_attempt_at,

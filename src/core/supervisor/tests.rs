@@ -4,6 +4,7 @@ mod changes;
 mod checks;
 mod development;
 mod ends;
+mod memory;
 mod own_files;
 mod people;
 mod probes;

@@ -388,3 +388,24 @@ fn what_the_pump_costs() {
         }
     }
 }
+
+#[test]
+fn bytes_are_counted_by_stream_over_all_runs() {
+    let dir = TempDir::new().unwrap();
+    let pump = Pump::start(dir.path().to_path_buf()).unwrap();
+    assert_eq!(pump.bytes(), []);
+    for run in 1..=2 {
+        let (mut stdout, mut stderr) = attach(&pump, "web", run, streams());
+        stdout.write_all(b"four\n").unwrap();
+        stderr.write_all(b"ten bytes\n").unwrap();
+        drop((stdout, stderr));
+        finish(&pump, "web", run);
+    }
+    assert_eq!(pump.bytes(), [(id("web"), LogBytes { stdout: 10, stderr: 20, dropped: 0 })]);
+    let full = plan(LogsTo::Merged(Some("/dev/full".into())), 10 << 20, 5);
+    let (mut stdout, stderr) = attach(&pump, "web", 3, full);
+    stdout.write_all(b"lost\n").unwrap();
+    drop((stdout, stderr));
+    finish(&pump, "web", 3);
+    assert_eq!(pump.bytes(), [(id("web"), LogBytes { stdout: 10, stderr: 20, dropped: 5 })]);
+}

@@ -1,6 +1,7 @@
 //! Pages of a project that exists only as its status.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use super::*;
 use crate::meter::Meter;
@@ -218,6 +219,10 @@ fn every_family_is_written_under_its_name_with_its_labels() {
     }
 }
 
+fn words(all: impl Iterator<Item = impl std::fmt::Display>) -> String {
+    all.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ")
+}
+
 /// `docs/reference/metrics.md` is this text: run with EVERUP_WRITE_DOCS=1 to write it anew.
 #[test]
 fn the_reference_names_every_metric() {
@@ -229,12 +234,10 @@ fn the_reference_names_every_metric() {
     );
     for family in page::all() {
         let kind = format!("{:?}", family.kind).to_lowercase();
-        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
-        text.push_str(&format!("| `{}` | {kind} | {} | {} |\n", family.name, labels.join(" "), family.help));
+        let labels = words(family.labels.iter());
+        let _ = writeln!(text, "| `{}` | {kind} | {labels} | {} |", family.name, family.help);
     }
-    let words = |list: &[String]| list.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ");
-    text.push_str(&format!("\n`reason`: {}\n", words(&Cause::ALL.map(|cause| cause.to_string()))));
-    text.push_str(&format!("\n`state`: {}\n", words(&State::ALL.map(|state| state.to_string()))));
+    let _ = write!(text, "\n`reason`: {}\n\n`state`: {}\n", words(Cause::ALL.iter()), words(State::ALL.iter()));
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/metrics.md");
     if std::env::var_os("EVERUP_WRITE_DOCS").is_some() {
         std::fs::write(&path, &text).unwrap();

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 
-use crate::model::event::EventRecord;
+use crate::model::event::{EventRecord, EventWord};
 use crate::model::units::Timestamp;
-use crate::server::page::figures::{length_ms, moment};
+use crate::server::page::figures::{latency, length_ms, moment};
 use crate::server::page::state::end_words;
 use crate::server::page::words::{Words, fill};
 
@@ -44,10 +44,15 @@ fn detail(event: &EventRecord, words: &Words) -> Markup {
             words,
         )
     });
-    let times = [(words.ran_for, event.ran_ms), (words.next_try, event.delay_ms)];
+    let ran = event.ran_ms.map(|ms| match event.event {
+        EventWord::Ended => fill(words.ran_for, &[("time", &length_ms(ms, words))]),
+        _ if ms == 0 => String::new(),
+        _ => fill(words.took, &[("time", &latency(ms as f64))]),
+    });
+    let delay = event.delay_ms.map(|ms| fill(words.next_try, &[("time", &length_ms(ms, words))]));
     html! {
         @if let Some(cause) = cause { span.cause { (cause) } }
-        @for (word, ms) in times { @if let Some(ms) = ms { span.took { (fill(word, &[("time", &length_ms(ms, words))])) } } }
+        @for time in [ran, delay].into_iter().flatten().filter(|time| !time.is_empty()) { span.took { (time) } }
         @if let Some(message) = &event.message { span.message lang="en" { (message) } }
     }
 }

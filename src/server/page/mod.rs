@@ -2,7 +2,7 @@
 //! JavaScript; `assets/page.js` keeps it as it is now. It shows nothing that the control API does not give.
 
 mod action;
-mod assets;
+pub(crate) mod assets;
 mod draw;
 mod events;
 mod figures;
@@ -15,10 +15,8 @@ mod service;
 mod shell;
 mod state;
 mod table;
-#[cfg(test)]
-mod tests;
 mod usage;
-mod words;
+pub(crate) mod words;
 
 use std::sync::Arc;
 
@@ -88,7 +86,7 @@ async fn whole(desk: &Arc<Desk>, parts: &Parts) -> Reply {
     Ok(document(StatusCode::OK, table_page(&overview, words)))
 }
 
-fn table_page(overview: &Overview, words: &'static Words) -> String {
+pub(crate) fn table_page(overview: &Overview, words: &'static Words) -> String {
     let services: Vec<&ServiceOverview> = overview.services.iter().collect();
     let of_services = services.iter().flat_map(|service| &service.warnings);
     let content = html! {

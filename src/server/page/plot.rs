@@ -1,12 +1,17 @@
 //! The charts of a service. Drawn here as SVG; `service.js` puts live ones in their place.
 
+use std::sync::Arc;
+
 use maud::{Markup, PreEscaped, html};
 
-use crate::chart::{Chart, Panel, Point, Series, Text, Unit, Words as ChartWords, svg};
+use crate::chart::{Chart, Mark, MarkKind, Panel, Point, Series, Text, Unit, Words as ChartWords, svg};
 use crate::model::command::Denied;
+use crate::model::event::{EventRecord, EventWord};
+use crate::model::history::{HistoryReport, HistoryRow};
 use crate::model::overview::InstanceOverview;
 use crate::model::units::Timestamp;
 use crate::server::page::figures::{bytes, latency, percent};
+use crate::server::page::state::end_words;
 use crate::server::page::table::or_dash;
 use crate::server::page::words::{Words, fill};
 use crate::server::reply::bad;
@@ -67,14 +72,6 @@ impl Range {
         };
         minutes * 60_000
     }
-
-    /// Readings further apart than this are not joined: a little more than two of the rows that a history keeps of it.
-    fn gap_ms(self) -> i64 {
-        match self {
-            Self::QuarterHour | Self::Hour | Self::SixHours | Self::Day => 25_000.max(self.ms() / 200),
-            Self::Week => 130_000.max(self.ms() / 200),
-        }
-    }
 }
 
 /// One of the three charts.
@@ -84,7 +81,10 @@ struct Kind {
     title: fn(&Words) -> &'static str,
     unit: Unit,
     figure: fn(f64) -> String,
-    points: fn(&InstanceOverview) -> Vec<Point>,
+    /// What the history keeps of it.
+    kept: fn(&HistoryRow) -> Option<(f64, Option<(f64, f64)>)>,
+    /// What was seen of late.
+    recent: fn(&InstanceOverview) -> Vec<Point>,
 }
 
 const KINDS: [Kind; 3] = [
@@ -93,7 +93,8 @@ const KINDS: [Kind; 3] = [
         title: |words| words.chart_cpu,
         unit: Unit::Percent,
         figure: percent,
-        points: |instance| instance.recent.iter().filter_map(|point| Some(at(point.at, point.cpu_percent?))).collect(),
+        kept: |row| Some((row.cpu_percent?, row.cpu_percent_min.zip(row.cpu_percent_max))),
+        recent: |instance| instance.recent.iter().filter_map(|point| Some(at(point.at, point.cpu_percent?))).collect(),
     },
     Kind {
         name: "memory",
@@ -101,14 +102,19 @@ const KINDS: [Kind; 3] = [
         unit: Unit::Bytes,
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes, far below the bounds")]
         figure: |value| bytes(value as u64),
-        points: |instance| instance.recent.iter().map(|point| at(point.at, point.memory_bytes as f64)).collect(),
+        kept: |row| {
+            let band = row.memory_bytes_min.zip(row.memory_bytes_max);
+            Some((row.memory_bytes? as f64, band.map(|(low, high)| (low as f64, high as f64))))
+        },
+        recent: |instance| instance.recent.iter().map(|point| at(point.at, point.memory_bytes as f64)).collect(),
     },
     Kind {
         name: "latency",
         title: |words| words.chart_latency,
         unit: Unit::Millis,
         figure: latency,
-        points: |instance| instance.probes.iter().map(|tick| at(tick.at, tick.ms)).collect(),
+        kept: |row| Some((row.probe_ms?, row.probe_ms_max.map(|most| (row.probe_ms.unwrap_or(most), most)))),
+        recent: |instance| instance.probes.iter().map(|tick| at(tick.at, tick.ms)).collect(),
     },
 ];
 
@@ -116,72 +122,114 @@ fn at(at: Timestamp, value: f64) -> Point {
     Point { at, value, band: None }
 }
 
+/// What is plotted.
+#[derive(Debug)]
+pub(crate) struct Plotted<'a> {
+    /// As a selector names it.
+    pub(crate) name: &'a str,
+    /// These instances.
+    pub(crate) instances: &'a [&'a InstanceOverview],
+    /// What the history keeps of them; none where there is none.
+    pub(crate) history: Option<&'a HistoryReport>,
+    /// What happened meanwhile.
+    pub(crate) events: &'a [Arc<EventRecord>],
+    /// How far back.
+    pub(crate) range: Range,
+    /// Until when.
+    pub(crate) now: Timestamp,
+}
+
+impl Plotted<'_> {
+    fn from(&self) -> Timestamp {
+        Timestamp(self.now.0 - self.range.ms())
+    }
+
+    /// A line an instance: what is kept up to what is still in memory, which is finer.
+    fn series(&self, kind: Kind) -> Vec<Series> {
+        let of = |instance: &&InstanceOverview| {
+            let recent = (kind.recent)(instance);
+            let begins = recent.first().map_or(self.now, |point| point.at);
+            let rows = self.history.map(|report| report.rows.as_slice()).unwrap_or_default();
+            let kept = rows.iter().filter(|row| row.instance == instance.name && row.at < begins);
+            let kept = kept.filter_map(|row| {
+                let (value, band) = (kind.kept)(row)?;
+                Some(Point { at: row.at, value, band })
+            });
+            let points = kept.chain(recent.iter().copied()).filter(|point| point.at >= self.from());
+            Series { name: instance.name.clone(), points: points.collect() }
+        };
+        self.instances.iter().map(of).collect()
+    }
+
+    /// Readings further apart than this are not joined.
+    fn gap_ms(&self) -> i64 {
+        let step = self.history.map_or(10, |report| i64::try_from(report.step_s).unwrap_or(10));
+        (step * 2_500).max(25_000)
+    }
+
+    fn marks(&self, words: &Words) -> Vec<Mark> {
+        let mark = |event: &Arc<EventRecord>| {
+            let signal = event.signal.map(|signal| signal.to_string());
+            let kind = match event.event {
+                EventWord::Started => MarkKind::Start,
+                EventWord::Ended => MarkKind::End,
+                EventWord::ReloadDone => MarkKind::Reload,
+                _ => return None,
+            };
+            let cause = event.cause.filter(|_| kind == MarkKind::End).zip(event.certainty);
+            let label = cause.map(|(cause, certainty)| end_words(cause, certainty, event.code, signal, words));
+            Some(Mark { at: event.at, kind, label: label.unwrap_or_default() })
+        };
+        self.events.iter().filter(|event| event.at >= self.from()).filter_map(mark).collect()
+    }
+}
+
 /// The charts, the choice of their range, and the same as a table.
-pub(crate) fn section(
-    instances: &[&InstanceOverview],
-    range: Range,
-    name: &str,
-    now: Timestamp,
-    words: &'static Words,
-) -> Markup {
+pub(crate) fn section(plotted: &Plotted<'_>, words: &'static Words) -> Markup {
+    let Plotted { name, range, .. } = plotted;
     html! {
         section.part.charts aria-labelledby="charts" data-range=(range.name()) data-range-ms=(range.ms()) {
             div.head {
                 h2 #charts { (words.charts) }
                 nav.choice aria-label=(words.range) {
                     @for each in Range::ALL {
-                        a href={ "?since=" (each.name()) } aria-current=[(each == range).then_some("true")] { (each.word(words)) }
+                        a href={ "?since=" (each.name()) } aria-current=[(each == *range).then_some("true")] { (each.word(words)) }
                     }
                 }
             }
+            // One of the two is shown: the style asks whether there are scripts.
+            div.drawn tabindex="0" role="region" aria-labelledby="charts" { (PreEscaped(drawn(plotted, words))) }
             div.plots {
                 @for kind in KINDS {
                     @let title = (kind.title)(words);
                     figure data-chart=(kind.name) {
                         figcaption { (title) }
-                        div.plot data-label=(fill(words.chart_of, &[("what", &title), ("name", &name)])) {
-                            (PreEscaped(drawn(kind, instances, range, name, now, words)))
-                        }
+                        div.plot data-label=(fill(words.chart_of, &[("what", &title), ("name", name)])) {}
                     }
                 }
             }
-            details.figures { summary { (words.chart_table) } (figures(instances, range, now, words)) }
+            details.figures { summary { (words.chart_table) } (figures(plotted, words)) }
         }
     }
 }
 
-fn series(kind: Kind, instances: &[&InstanceOverview], range: Range, now: Timestamp) -> Vec<Series> {
-    let from = now.0 - range.ms();
-    let of = |instance: &&InstanceOverview| Series {
-        name: instance.name.clone(),
-        points: (kind.points)(instance).into_iter().filter(|point| point.at.0 >= from).collect(),
-    };
-    instances.iter().map(of).collect()
-}
-
-fn drawn(
-    kind: Kind,
-    instances: &[&InstanceOverview],
-    range: Range,
-    name: &str,
-    now: Timestamp,
-    words: &'static Words,
-) -> String {
-    let title = fill(words.chart_of, &[("what", &(kind.title)(words)), ("name", &name)]);
+fn drawn(plotted: &Plotted<'_>, words: &'static Words) -> String {
+    let panel =
+        |kind: Kind| Panel { title: (kind.title)(words).to_owned(), unit: kind.unit, series: plotted.series(kind) };
     let chart = Chart {
-        description: title.clone(),
-        title,
-        width: 400,
-        height: 190,
-        from: Timestamp(now.0 - range.ms()),
-        until: now,
-        gap_ms: range.gap_ms(),
-        panels: vec![Panel { title: String::new(), unit: kind.unit, series: series(kind, instances, range, now) }],
-        marks: vec![],
+        title: fill(words.chart_of, &[("what", &words.charts), ("name", &plotted.name)]),
+        description: KINDS.map(|kind| (kind.title)(words)).join(", "),
+        width: 900,
+        height: 480,
+        from: plotted.from(),
+        until: plotted.now,
+        gap_ms: plotted.gap_ms(),
+        panels: KINDS.map(panel).to_vec(),
+        marks: plotted.marks(words),
         words: ChartWords {
-            start: words.start,
-            end: words.exited,
-            reload: words.reload,
+            start: words.mark_start,
+            end: words.mark_end,
+            reload: words.mark_reload,
             average: words.average,
             highest: words.highest,
             nothing: words.chart_empty,
@@ -191,7 +239,7 @@ fn drawn(
 }
 
 /// What the charts show, as figures.
-fn figures(instances: &[&InstanceOverview], range: Range, now: Timestamp, words: &Words) -> Markup {
+fn figures(plotted: &Plotted<'_>, words: &Words) -> Markup {
     html! {
         table.figures {
             thead { tr {
@@ -199,9 +247,9 @@ fn figures(instances: &[&InstanceOverview], range: Range, now: Timestamp, words:
                 @for head in [words.lowest, words.average, words.highest, words.latest] { th scope="col" { (head) } }
             } }
             @for kind in KINDS {
-                tbody { @for (place, series) in series(kind, instances, range, now).iter().enumerate() {
+                tbody { @for (place, series) in plotted.series(kind).iter().enumerate() {
                     tr data-figures=(kind.name) data-instance=(series.name) {
-                        @if place == 0 { th scope="rowgroup" rowspan=(instances.len()) { ((kind.title)(words)) } }
+                        @if place == 0 { th scope="rowgroup" rowspan=(plotted.instances.len()) { ((kind.title)(words)) } }
                         th scope="row" { (series.name) }
                         @for value in summary(&series.points) { td { (or_dash(value.map(kind.figure))) } }
                     }

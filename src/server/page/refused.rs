@@ -1,11 +1,11 @@
-//! A refusal for people: what, and what to do next. Drawn without anything that would have to be loaded, for who is
-//! refused here may be refused there too.
+//! A refusal for people: what, and what to do next.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode};
 use maud::{DOCTYPE, html};
 
 use crate::model::command::{Denied, DeniedCode};
+use crate::server::page::assets::address;
 use crate::server::page::shell::document;
 use crate::server::page::words::{Words, fill};
 use crate::server::reply::status_of;
@@ -20,6 +20,8 @@ pub(crate) fn page(denied: &Denied, headers: &HeaderMap, port: Option<u16>) -> R
         status if status.is_server_error() => words.broken,
         _ => words.refused,
     };
+    // Who may not enter may not load the style either.
+    let styled = !matches!(denied.code, DeniedCode::Unauthorized | DeniedCode::Forbidden);
     let away = matches!(denied.code, DeniedCode::Unauthorized).then_some(port).flatten();
     let text = html! {
         (DOCTYPE)
@@ -29,9 +31,10 @@ pub(crate) fn page(denied: &Denied, headers: &HeaderMap, port: Option<u16>) -> R
                 title { (title) " – everup" }
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
+                @if styled { link rel="stylesheet" href=(address("page.css")); }
             }
             body {
-                main {
+                main.refused {
                     h1 { (title) }
                     p lang="en" { (denied.message) }
                     @match away {

@@ -6,8 +6,9 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use maud::{Markup, html};
 
-use crate::model::command::DeniedCode;
-use crate::model::command::Target;
+use crate::history::query::UsageQuery;
+use crate::model::command::{DeniedCode, Target};
+use crate::model::history::{HistoryReport, Metric};
 use crate::model::overview::{InstanceOverview, Overview, ServiceOverview};
 use crate::model::units::Timestamp;
 use crate::server::arguments::{Argument, Arguments, Kind};
@@ -48,8 +49,17 @@ pub(super) async fn page(desk: &Arc<Desk>, selector: &str, parts: &Parts) -> Rep
         timeline::latest(desk, &target, EVENTS).await,
         seen::ends(desk, &target, RUNS).await,
     );
+    let history = usage_of(desk, &target, range, overview.at).await;
     let view = View { overview: &overview, service, target: &target, words };
     let name = view.name();
+    let plotted = plot::Plotted {
+        name: &name,
+        instances: &view.chosen(),
+        history: history.as_ref(),
+        events: events.as_deref().unwrap_or_default(),
+        range,
+        now: overview.at,
+    };
     let content = html! {
         (state::marks())
         (head::bar(&overview, Some(&name), words))
@@ -58,13 +68,15 @@ pub(super) async fn page(desk: &Arc<Desk>, selector: &str, parts: &Parts) -> Rep
             (head::warnings(&service.warnings, words))
             (action::form(&name, desk.token, words))
             (view.table())
-            (plot::section(&view.plotted(), range, &name, overview.at, words))
+            (plot::section(&plotted, words))
             div.columns {
-                (section("log", words.log, &lines.map_or_else(|e| unreadable(&e), |all| lines::list(&all, words))))
+                div {
+                    (section("log", words.log, &lines.map_or_else(|e| unreadable(&e), |all| lines::list(&all, words))))
+                    (section("usage", words.usage, &usage::list(&view.chosen(), words)))
+                }
                 div {
                     (section("runs", words.runs, &why.map_or_else(|e| unreadable(&e), |why| runs::list(&why, overview.at, words))))
                     (section("events", words.events, &events.map_or_else(|e| unreadable(&e), |all| events::table(&all, overview.at, words))))
-                    (section("usage", words.usage, &usage::list(&view.chosen(), words)))
                 }
             }
         }
@@ -79,6 +91,15 @@ pub(super) async fn page(desk: &Arc<Desk>, selector: &str, parts: &Parts) -> Rep
         version: &overview.version,
     };
     Ok(document(StatusCode::OK, shell.around(&content)))
+}
+
+/// What the history keeps of this time; none where it cannot be read, which the project's warnings tell.
+async fn usage_of(desk: &Arc<Desk>, target: &Target, range: Range, now: Timestamp) -> Option<HistoryReport> {
+    let reader = desk.handle.history.clone();
+    let Target { service, index } = target.clone();
+    let metrics = vec![Metric::Cpu, Metric::Memory, Metric::Probe];
+    let query = UsageQuery { service, index, since: Timestamp(now.0 - range.ms()), until: now, step: None, metrics };
+    desk.read(move || reader.usage(&query)).await.ok()?.ok()
 }
 
 /// What is looked at.
@@ -101,10 +122,6 @@ impl<'a> View<'a> {
     fn chosen(&self) -> Vec<&'a InstanceOverview> {
         let all = self.service.instances.iter();
         all.filter(|instance| self.target.index.is_none_or(|index| index == instance.index)).collect()
-    }
-
-    fn plotted(&self) -> Vec<&'a InstanceOverview> {
-        self.chosen()
     }
 
     /// Ways to its instances, where there are several.

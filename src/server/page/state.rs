@@ -43,13 +43,11 @@ pub(crate) fn tone(
     end: Option<&LastEnd>,
 ) -> Tone {
     match state {
-        State::Failed => Tone::Bad,
+        State::Failed | State::Backoff => Tone::Bad,
         _ if service.crash_looping && service.desired == Desired::Up && !ready => Tone::Bad,
         State::Running | State::Reloading if healthy == Some(false) => Tone::Bad,
         State::Running if ready => Tone::Good,
-        State::Running | State::Reloading | State::Backoff | State::Waiting | State::Starting | State::Stopping => {
-            Tone::Busy
-        }
+        State::Running | State::Reloading | State::Waiting | State::Starting | State::Stopping => Tone::Busy,
         State::Exited if ended_well(service, ready, end) => Tone::Dim,
         State::Exited => Tone::Bad,
         State::Stopped => Tone::Dim,
@@ -135,9 +133,9 @@ pub(crate) fn marks() -> Markup {
     html! {
         svg.marks width="0" height="0" aria-hidden="true" {
             symbol id="mark-good" viewBox="0 0 12 12" { circle cx="6" cy="6" r="4.5" {} }
-            symbol id="mark-busy" viewBox="0 0 12 12" { path d="M6 1.5a4.5 4.5 0 0 1 0 9z" {} circle.line cx="6" cy="6" r="4.5" {} }
+            symbol id="mark-busy" viewBox="0 0 12 12" { path d="M6 1.5a4.5 4.5 0 0 1 0 9z" {} circle cx="6" cy="6" r="4.4" fill="none" stroke="currentColor" stroke-width="1.3" {} }
             symbol id="mark-bad" viewBox="0 0 12 12" { path d="M6 .6 11.7 11H.3z" {} }
-            symbol id="mark-dim" viewBox="0 0 12 12" { rect.line x="2.5" y="2.5" width="7" height="7" rx="1" {} }
+            symbol id="mark-dim" viewBox="0 0 12 12" { rect x="2" y="2" width="8" height="8" rx="1" fill="none" stroke="currentColor" stroke-width="1.4" {} }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::model::overview::{InstanceOverview, ProbeTick, Requests, ServiceOverv
 use crate::model::units::Timestamp;
 use crate::server::page::draw::{cpu_scale, memory_scale, range, spark, ticks};
 use crate::server::page::figures::{bytes, count, exact, latency, length_ms, percent};
-use crate::server::page::state::{note, shown, state_words, tone, tone_of};
+use crate::server::page::state::{Tone, note, shown, state_words, tone, tone_of};
 use crate::server::page::words::{Words, fill};
 
 /// The table of these services at this time.
@@ -66,7 +66,7 @@ fn whole(service: &ServiceOverview, words: &Words) -> Markup {
         .filter_map(|instance| Some(instance.usage.as_ref()?.memory_bytes))
         .reduce(|a, b| a + b);
     html! {
-        tr.whole role="row" {
+        tr.whole.is-bad[tone == Tone::Bad] role="row" {
             th scope="row" role="rowheader" { a href={ "/s/" (service.name) } { (service.name) } }
             td.state role="cell" { (shown(tone, &text)) }
             td.ready role="cell" {
@@ -74,8 +74,8 @@ fn whole(service: &ServiceOverview, words: &Words) -> Markup {
                 @else { (fill(words.instances_ready, &[("ready", &ready), ("n", &service.instances.len())])) }
             }
             td.restarts role="cell" data-label=(words.restarts) { (count(service.restarts)) }
-            td.cpu role="cell" data-label=(words.cpu) { span.figure { (or_dash(cpu.map(percent))) } }
-            td.memory role="cell" data-label=(words.memory) { span.figure { (or_dash(memory.map(bytes))) } }
+            td.cpu role="cell" data-label=(words.cpu) { (figure_or_dash(cpu.map(percent))) }
+            td.memory role="cell" data-label=(words.memory) { (figure_or_dash(memory.map(bytes))) }
             td.probes role="cell" {}
             td.requests role="cell" data-label=(words.requests) { (requests(service.requests.as_ref(), words)) }
             td.note role="cell" { @if let Some(reason) = &service.reason { span.reason lang="en" { (reason) } } }
@@ -86,7 +86,7 @@ fn whole(service: &ServiceOverview, words: &Words) -> Markup {
 fn row(service: &ServiceOverview, instance: &InstanceOverview, among: bool, now: Timestamp, words: &Words) -> Markup {
     let text = state_words(service, instance.state, instance.ready, instance.healthy, words);
     html! {
-        tr.instance.among[among] role="row" data-instance=(instance.name) {
+        tr.instance.among[among].is-bad[tone_of(service, instance) == Tone::Bad] role="row" data-instance=(instance.name) {
             th scope="row" role="rowheader" { a href={ "/s/" (instance.name) } { (instance.name) } }
             td.state role="cell" { (shown(tone_of(service, instance), &text)) }
             td.uptime role="cell" data-label=(words.uptime) { (uptime(instance, words)) }
@@ -107,6 +107,10 @@ pub(crate) fn or_dash(figure: Option<String>) -> String {
     figure.unwrap_or_else(|| "–".to_owned())
 }
 
+fn figure_or_dash(figure: Option<String>) -> Markup {
+    html! { span.figure.none[figure.is_none()] { (or_dash(figure)) } }
+}
+
 fn uptime(instance: &InstanceOverview, words: &Words) -> Markup {
     html! {
         @match (instance.uptime_ms, instance.started_at) {
@@ -121,7 +125,7 @@ fn cpu(instance: &InstanceOverview, now: Timestamp, words: &Words) -> Markup {
     let range = range(instance.recent.iter().filter_map(|point| point.cpu_percent));
     let label = spark_label(words.cpu, range.map(|(low, high)| (percent(low), percent(high))), words);
     html! {
-        span.figure { (or_dash(figure)) }
+        (figure_or_dash(figure))
         (spark(&instance.recent, now, &label, cpu_scale(range), |point| point.cpu_percent))
     }
 }
@@ -132,7 +136,7 @@ fn memory(instance: &InstanceOverview, now: Timestamp, words: &Words) -> Markup 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "they were whole numbers of bytes")]
     let label = spark_label(words.memory, range.map(|(low, high)| (bytes(low as u64), bytes(high as u64))), words);
     html! {
-        span.figure { (or_dash(figure)) }
+        (figure_or_dash(figure))
         (spark(&instance.recent, now, &label, memory_scale(range), |point| Some(point.memory_bytes as f64)))
     }
 }

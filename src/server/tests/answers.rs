@@ -185,13 +185,13 @@ fn what_cannot_be_is_refused_before_the_loop_hears_of_it() {
         ("GET", "/v1/logs?grep=(", "", 400, "bad_request"),
         ("GET", "/v1/logs?stream=stdin", "", 400, "bad_request"),
         ("GET", "/v1/services/%ff", "", 400, "bad_request"),
+        ("GET", "/nothing", "", 404, "not_found"),
         ("GET", "/v1/services/w*/history", "", 400, "bad_request"),
         ("GET", "/v1/services/wbe/history", "", 404, "no_such_service"),
         ("GET", "/v1/services/web/history?metric=cpuu", "", 400, "bad_request"),
         ("GET", "/v1/services/web/history?step=often", "", 400, "bad_request"),
         ("GET", "/v1/services/web/history?until=seq:3", "", 400, "bad_request"),
         ("GET", "/v1/services/web/history?since=1m&until=1h", "", 400, "bad_request"),
-        ("GET", "/nothing", "", 404, "not_found"),
     ] {
         let reply = world.ask(method, path, body);
         assert_eq!((reply.status, reply.code().as_str()), (status, code), "{method} {path}: {reply:?}");

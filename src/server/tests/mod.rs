@@ -4,6 +4,7 @@ mod abuse;
 mod answers;
 pub(super) mod canned;
 mod client;
+mod page;
 mod streams;
 mod visitors;
 mod world;

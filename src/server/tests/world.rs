@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use crate::handle::{Handle, Request};
 use crate::model::command::{Command, Denied, DeniedCode, Outcome, ServiceOutcome};
 use crate::model::event::{EventRecord, EventWord};
-use crate::model::names::ServiceName;
+use crate::model::names::{Pid, ServiceName};
 use crate::model::probe::{ProbeReport, ProbeRole};
 use crate::model::service::State;
 use crate::model::status::Status;
@@ -303,6 +303,10 @@ impl Loop {
                         body: None,
                         latency_ms: 1.5,
                     }]));
+                }
+                Request::Trees { reply, .. } => {
+                    let us = Pid(std::process::id().cast_signed());
+                    let _ = reply.send([(1, vec![us])].into());
                 }
                 Request::Sample { reply } => {
                     let _ = reply.send(());

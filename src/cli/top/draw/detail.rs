@@ -171,7 +171,8 @@ fn course(buffer: &mut Buffer, area: Rect, look: Look, course: &Course) {
     // Both charts begin at the same column; lines of figures stand apart.
     let most = usize::from(area.height / 2).max(2);
     let between = axis.ticks.len().saturating_sub(1);
-    let every = (1..=between).find(|every| between % every == 0 && between / every < most).unwrap_or(between.max(1));
+    let every =
+        (1..=between).find(|every| between.is_multiple_of(*every) && between / every < most).unwrap_or(between.max(1));
     let labels = axis.ticks.iter().step_by(every).map(|tick| format!("{:>5}", tick.label));
     let labels: Vec<String> = labels.collect();
     Chart::new(pieces.collect())

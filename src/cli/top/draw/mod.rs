@@ -81,7 +81,9 @@ fn timeline(buffer: &mut Buffer, area: Rect, look: Look, newest_first: &[&EventR
     let list = below(area, 1);
     let shown = newest_first.iter().take(usize::from(list.height)).rev();
     for (line, event) in (list.y..).zip(shown) {
-        let when = format!("{} {:>7}", clock(event.at), ago(event.at, now));
+        // A narrow screen has no room for both.
+        let ago = ago(event.at, now);
+        let when = if area.width < 100 { ago } else { format!("{} {ago:>7}", clock(event.at)) };
         let text = event::line(event, &when, Paint(false));
         write(buffer, list, list.x, line, &text, look.style(event::tone(event.event)));
     }

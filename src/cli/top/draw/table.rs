@@ -10,7 +10,7 @@ use crate::cli::table::shorten;
 use crate::cli::time::{bytes, coarse, percent};
 use crate::cli::top::app::App;
 use crate::cli::top::draw::{below, heading, timeline, write};
-use crate::cli::top::look::Look;
+use crate::cli::top::look::{Look, SELECTED};
 use crate::cli::top::rows::{Row, Sort};
 use crate::model::event::EventRecord;
 use crate::model::units::Timestamp;
@@ -115,7 +115,7 @@ pub(super) fn table(buffer: &mut Buffer, area: Rect, app: &App) {
         let pen = Pen { area, look: app.look, widths, now: overview.at, line };
         pen.row(buffer, *row);
         if place == selected {
-            buffer.set_style(Rect { y: line, height: 1, ..area }, app.look.selected());
+            buffer.set_style(Rect { y: line, height: 1, ..area }, SELECTED);
         }
     }
 }

@@ -95,7 +95,7 @@ function memoryScale(range) {
 
 // States, as state.rs tells them.
 function toneOf(service, { state, ready, healthy, last_end: end }) {
-  if (state === "failed") return "bad";
+  if (state === "failed" || state === "backoff") return "bad";
   if (service.crash_looping && service.desired === "up" && !ready) return "bad";
   if ((state === "running" || state === "reloading") && healthy === false) return "bad";
   if (state === "running" && ready) return "good";
@@ -151,8 +151,14 @@ function showState(row, service, each) {
   put($(".state .word", row), stateWords(service, each));
 }
 
+function putFigure(cell, figure, text) {
+  const shown = $(".figure", cell);
+  put(shown, figure == null ? "–" : text(figure));
+  shown.classList.toggle("none", figure == null);
+}
+
 function showSpark(cell, figure, points, at, key, what, scale, text) {
-  put($(".figure", cell), figure == null ? "–" : text(figure));
+  putFigure(cell, figure, text);
   const svg = $(".spark", cell);
   if (!svg) return;
   const within = range(points, key);
@@ -239,8 +245,8 @@ function showWhole(row, service) {
   put($(".restarts", row), count(service.restarts));
   const sum = (key) => all.map((each) => each.usage?.[key]).filter((value) => value != null).reduce((a, b) => (a ?? 0) + b, null);
   const [cpu, memory] = [sum("cpu_percent"), sum("memory_bytes")];
-  put($(".cpu .figure", row), cpu == null ? "–" : percent(cpu));
-  put($(".memory .figure", row), memory == null ? "–" : bytes(memory));
+  putFigure($(".cpu", row), cpu, percent);
+  putFigure($(".memory", row), memory, bytes);
   showRequests($(".requests", row), service.requests);
   replace($(".note", row), service.reason ? [element("span", { class: "reason", lang: "en" }, service.reason)] : []);
 }
@@ -332,7 +338,7 @@ function show(overview, whole) {
     return;
   }
   const mine = overview.services.filter((service) => !about || service.name === about.split("/")[0]);
-  const rows = new Map($$("tr[data-instance]").map((row) => [row.dataset.instance, row]));
+  const rows = new Map($$("tr.instance").map((row) => [row.dataset.instance, row]));
   for (const service of mine) {
     for (const instance of service.instances) {
       keep(instance, whole, at);

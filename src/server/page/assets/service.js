@@ -10,17 +10,23 @@ addEventListener("DOMContentLoaded", () => {
 function charts() {
   const section = $(".charts");
   const span_ms = Number(section.dataset.rangeMs);
-  const style = () => getComputedStyle(document.documentElement);
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const kinds = {
     cpu: { points: (mine) => mine.points.map((point) => [point.at, point.cpu]), figure: percent },
     memory: { points: (mine) => mine.points.map((point) => [point.at, point.memory]), figure: bytes },
     latency: { points: (mine) => mine.probes.map((tick) => [tick.at, tick.ms]), figure: took },
   };
+  // Round steps in each unit.
+  const times = (factors, bases) => bases.flatMap((base) => factors.map((factor) => factor * base));
+  const tens = [0.1, 1, 10, 100, 1000, 10000, 100000];
+  const steps = { cpu: times([1, 2, 5], tens), latency: times([1, 2, 5], tens), memory: times([1, 2, 4, 8, 16, 32, 64, 128, 256, 512], [1024, 1048576, 1073741824]) };
   const plots = new Map();
+  const series = new Map();
+  let gap_ms = 25000;
+  const clock = new Intl.DateTimeFormat(document.documentElement.lang, span_ms > 86400000 ? { month: "numeric", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   let names = [];
 
   function build(kind, box) {
-    const colour = (name) => style().getPropertyValue(name).trim();
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1, size: 4 }, font: "11px system-ui, sans-serif" };
     const { figure } = kinds[kind];
     const plot = new uPlot(
@@ -34,11 +40,11 @@ function charts() {
           y: { range: (_, low, high) => [0, (high ?? 0) > 0 ? high * 1.1 : 1] },
         },
         axes: [
-          { ...axis, space: 70 },
-          { ...axis, size: 62, values: (_, values) => values.map(figure), ...(kind === "memory" ? { incrs: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192].map((n) => n * 1048576) } : {}) },
+          { ...axis, space: 70, values: (_, times) => times.map((time) => clock.format(time * 1000)) },
+          { ...axis, size: 62, incrs: steps[kind], values: (_, values) => values.map(figure) },
         ],
         series: [{}, ...names.map((name, place) => ({ label: name, stroke: colour(`--series-${place % 8}`), width: 1.5, points: { show: false }, spanGaps: false }))],
-        hooks: { setCursor: [(plot) => hover(plot, box, figure)] },
+        hooks: { setCursor: [(plot) => hover(plot, box, figure)], draw: [marks] },
       },
       data(kind),
       element("div", {}),
@@ -52,18 +58,80 @@ function charts() {
   // All instances on one axis of time; a value that another instance has no counterpart for is left open.
   function data(kind) {
     const rows = new Map();
-    const gap = Math.max(25000, span_ms / 200);
+    const row = (time) => rows.get(time) ?? rows.set(time, new Array(names.length).fill(undefined)).get(time);
     names.forEach((name, place) => {
       let before = null;
-      for (const [at, value] of kept.get(name) ? kinds[kind].points(kept.get(name)) : []) {
-        const row = (time) => rows.get(time) ?? rows.set(time, new Array(names.length).fill(undefined)).get(time);
-        if (before !== null && at - before > gap) row(before + 1)[place] = null;
+      for (const [at, value] of series.get(name)?.[kind] ?? []) {
+        if (before !== null && at - before > gap_ms) row(before + 1)[place] = null;
         row(at)[place] = value;
         before = at;
       }
     });
     const times = [...rows.keys()].sort((a, b) => a - b);
     return [times.map((time) => time / 1000), ...names.map((_, place) => times.map((time) => rows.get(time)[place]))];
+  }
+
+  // What the history keeps comes first; what is seen from then on is put behind it.
+  async function recall() {
+    const answer = await fetch(`/v1/services/${encodeURIComponent(about)}/history?since=${section.dataset.range}&metric=cpu,memory,probe`).catch(() => null);
+    if (!answer?.ok) return;
+    const report = await answer.json();
+    gap_ms = Math.max(25000, report.step_s * 2500);
+    const found = new Map();
+    for (const row of report.rows) {
+      const at = Date.parse(row.at);
+      const mine = found.get(row.instance) ?? found.set(row.instance, { cpu: [], memory: [], latency: [] }).get(row.instance);
+      if (row.cpu_percent != null) mine.cpu.push([at, row.cpu_percent]);
+      if (row.memory_bytes != null) mine.memory.push([at, row.memory_bytes]);
+      if (row.probe_ms != null) mine.latency.push([at, row.probe_ms]);
+    }
+    for (const [name, mine] of found) {
+      // What is still in memory is finer than what is kept of the same time.
+      for (const kind of Object.keys(kinds)) {
+        const fresh = kept.get(name) ? kinds[kind].points(kept.get(name)) : [];
+        const begins = fresh.length ? fresh[0][0] : Infinity;
+        mine[kind] = [...mine[kind].filter(([at]) => at < begins), ...fresh];
+      }
+      series.set(name, mine);
+    }
+    draw();
+  }
+
+  function append(name) {
+    const mine = series.get(name) ?? series.set(name, { cpu: [], memory: [], latency: [] }).get(name);
+    const from = now() - span_ms - gap_ms;
+    for (const [kind, { points }] of Object.entries(kinds)) {
+      const all = mine[kind];
+      // The last point may have been filled up since.
+      const slot = (at) => (kind === "latency" ? at : Math.floor(at / 5000));
+      for (const point of points(kept.get(name))) {
+        if (point[1] == null) continue;
+        const last = all.at(-1);
+        if (!last || slot(point[0]) > slot(last[0])) all.push(point);
+        else if (slot(point[0]) === slot(last[0])) all[all.length - 1] = point;
+      }
+      while (all.length && all[0][0] < from) all.shift();
+    }
+  }
+
+  // Starts, ends and reloads, as the events on this page tell them.
+  function marks(plot) {
+    const colours = { started: colour("--good"), ended: colour("--bad"), reload_done: colour("--link") };
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.lineWidth = devicePixelRatio;
+    ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+    for (const row of $$("table.events tbody tr")) {
+      const stroke = colours[$("code", row).textContent];
+      const x = plot.valToPos(Date.parse($("time", row).dateTime) / 1000, "x", true);
+      if (!stroke || x < bbox.left || x > bbox.left + bbox.width) continue;
+      ctx.strokeStyle = stroke;
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+    }
+    ctx.restore();
   }
 
   function hover(plot, box, figure) {
@@ -85,9 +153,8 @@ function charts() {
   // The same as figures, for who cannot see the charts.
   function figures() {
     for (const row of $$("tr[data-figures]")) {
-      const mine = kept.get(row.dataset.instance);
-      const { points, figure } = kinds[row.dataset.figures];
-      const values = mine ? points(mine).map(([, value]) => value).filter((value) => value != null) : [];
+      const { figure } = kinds[row.dataset.figures];
+      const values = (series.get(row.dataset.instance)?.[row.dataset.figures] ?? []).map(([, value]) => value);
       const sum = values.reduce((a, b) => a + b, 0);
       const told = values.length ? [Math.min(...values), sum / values.length, Math.max(...values), values.at(-1)].map(figure) : ["–", "–", "–", "–"];
       $$("td", row).forEach((cell, place) => put(cell, told[place]));
@@ -100,8 +167,10 @@ function charts() {
     draw();
   }
 
-  listeners.push((services) => {
+  listeners.push((services, whole) => {
     const shown = services.flatMap((service) => service.instances.map((each) => each.name)).filter((name) => !about.includes("/") || name === about);
+    for (const name of shown) append(name);
+    if (whole) recall();
     if (shown.join() !== names.join()) {
       names = shown;
       rebuild();
