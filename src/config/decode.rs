@@ -345,6 +345,9 @@ impl Decoder<'_> {
             let known: Vec<String> = sockets().map(|name| format!("FD_{name}")).collect();
             return format!("`listen` gives {}", known.join(", "));
         }
+        if name.starts_with("EVERUP_") {
+            return format!("everup sets it when the command runs: write $${name} and let a shell fill it in");
+        }
         let names = self.scope.names();
         match suggest::nearest(name, names.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),

@@ -195,6 +195,13 @@ const CASES: &[Case] = &[
         "write http://host:port/path or https://host/path",
     ),
     (
+        "services: {web: {command: x}}\nnotify: [{exec: [sh, -c, 'logger $EVERUP_MESSAGE']}]",
+        "2:34+15",
+        "notify[0].exec[2]",
+        "`EVERUP_MESSAGE` is not set",
+        "everup sets it when the command runs: write $$EVERUP_MESSAGE and let a shell fill it in",
+    ),
+    (
         "services: {web: {command: x}}\nnotify: [{webhook: $SLACK_URL}]",
         "2:20+10",
         "notify[0].webhook",
