@@ -99,7 +99,7 @@ impl HistoryRow {
             match metric {
                 Metric::Cpu => (self.cpu_percent, self.cpu_percent_min, self.cpu_percent_max) = (None, None, None),
                 Metric::Memory => {
-                    (self.memory_bytes, self.memory_bytes_min, self.memory_bytes_max) = (None, None, None)
+                    (self.memory_bytes, self.memory_bytes_min, self.memory_bytes_max) = (None, None, None);
                 }
                 Metric::Processes => self.processes = None,
                 Metric::Threads => self.threads = None,

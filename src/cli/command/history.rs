@@ -21,6 +21,8 @@ use crate::model::units::{Timestamp, format_duration, parse_duration};
 const USUAL: Duration = Duration::from_secs(3_600);
 /// About so many rows of a run are shown to people who do not say.
 const SOME: u32 = 30;
+/// The seconds of the shortest rows.
+const SHORTEST: u64 = 10;
 
 /// Options of `history`.
 #[derive(Debug, Args)]
@@ -104,8 +106,12 @@ pub(crate) fn run(args: &History, context: &Context) -> Result<Exit, Failure> {
             report = ask(begun, Some(step))?;
         }
         context.out.data(&table(&report, &metrics, &context.out.stdout))?;
-        let step = format_duration(Duration::from_secs(report.step_s));
-        context.out.talk(&format!("a row lasts {step}; --step shows shorter ones, --csv and --json show all"));
+        if report.step_s > SHORTEST {
+            let step = format_duration(Duration::from_secs(report.step_s));
+            context
+                .out
+                .talk(&format!("a row is the mean of {step}; --step 10s shows shorter ones, --csv all there are"));
+        }
     }
     Ok(Exit::Done)
 }

@@ -31,7 +31,9 @@ const DAY_MS: i64 = 20 * 3_600_000;
 pub(crate) fn csv(report: &HistoryReport, metrics: &[Metric]) -> String {
     let metrics = if metrics.is_empty() { &CSV } else { metrics };
     let mut out = "time,service,instance,run".to_owned();
-    metrics.iter().for_each(|metric| out.extend([",", metric.column()]));
+    for metric in metrics {
+        out.extend([",", metric.column()]);
+    }
     out.push('\n');
     for row in &report.rows {
         // Names hold neither commas nor quotes. Writing into a text cannot fail.
@@ -143,7 +145,7 @@ fn clock(at: Timestamp, report: &HistoryReport) -> String {
     let part = |range| whole.get(range).unwrap_or_default();
     let first = report.rows.first().map_or(at, |row| row.at);
     let day = if report.until.0 - first.0 > DAY_MS { format!("{} ", part(5..10)) } else { String::new() };
-    let time = if report.step_s % 60 == 0 { part(11..16) } else { part(11..19) };
+    let time = if report.step_s.is_multiple_of(60) { part(11..16) } else { part(11..19) };
     format!("{day}{time}Z")
 }
 

@@ -22,18 +22,18 @@ fn memory(trend: &Trend) -> Option<String> {
     if !moved && limit.is_none() && !apart(peak, end) {
         return None;
     }
-    let mut text = if trend.over_ms > 0 {
+    let text = if trend.over_ms > 0 {
         format!("memory {} → {} in {}", bytes(start), bytes(end), length(Duration::from_millis(trend.over_ms)))
     } else {
         format!("memory {}", bytes(end))
     };
-    match (peak > end.max(start) / 20 * 21, limit) {
-        (true, Some(limit)) => text.push_str(&format!(" (peak {} of {} allowed)", bytes(peak), bytes(limit))),
-        (false, Some(limit)) => text.push_str(&format!(" of {} allowed", bytes(limit))),
-        (true, None) => text.push_str(&format!(" (peak {})", bytes(peak))),
-        (false, None) => {}
-    }
-    Some(text)
+    let more = match (peak > end.max(start) / 20 * 21, limit) {
+        (true, Some(limit)) => format!(" (peak {} of {} allowed)", bytes(peak), bytes(limit)),
+        (false, Some(limit)) => format!(" of {} allowed", bytes(limit)),
+        (true, None) => format!(" (peak {})", bytes(peak)),
+        (false, None) => String::new(),
+    };
+    Some(text + &more)
 }
 
 /// Busy at the end and far less so at the beginning, or busy for minutes.
