@@ -63,8 +63,6 @@ pub(crate) fn difference(old: &ServicePlan, new: &ServicePlan) -> Difference {
     differs("metrics", old.metrics != new.metrics, false);
     differs("log_metrics", old.log_metrics != new.log_metrics, false);
     differs("listen", old.listen != new.listen || old.names_fds != new.names_fds, true);
-    differs("metrics", old.metrics != new.metrics, false);
-    differs("log_metrics", old.log_metrics != new.log_metrics, false);
     differs("waits_for_change", old.waits_for_change != new.waits_for_change, false);
     found
 }
