@@ -304,7 +304,7 @@ fn promtool(args: &[&str], input: &str) {
 
 /// How many series an expression gives now.
 fn series_of(prometheus: u16, expression: &str) -> usize {
-    let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let encoded = expression.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
     let Some((_, body)) = get(prometheus, &format!("/api/v1/query?query={encoded}")) else { return 0 };
     // Prometheus sends long answers in chunks.
     let json = &body[body.find('{').unwrap_or(0)..=body.rfind('}').unwrap_or(0)];
