@@ -11,8 +11,9 @@ use crate::os::{environment, seqpacket};
 /// The variable that tells the engine the number of its socket.
 pub(super) const FD_VARIABLE: &str = "EVERUP_GUARDIAN_FD";
 
-/// Longer than any message of the guardian: they hold at most four paths, two of them within a sentence.
-const LONGEST_ANSWER: usize = 20 * 1024;
+/// Longer than any message of the guardian: they hold at most four paths, two of them within a sentence, and no path of
+/// a control group comes near the longest there can be.
+const LONGEST_ANSWER: usize = 16 * 1024;
 
 /// Speaks to the guardian. Its descriptor becomes readable when the guardian has something to say.
 #[derive(Debug)]

@@ -187,7 +187,7 @@ impl Controllers {
             Ok(()) => Ok(Way::Own),
             // What v2 says about a controller that v1 has is of no use to anybody.
             Err(why) => match own_group(Kind::V1(controller.name())) {
-                Ok(own) => Groups::create_below(own).map(Way::Beside),
+                Ok(own) => Groups::create_below(&own).map(Way::Beside),
                 Err(_) => Err(why),
             },
         };

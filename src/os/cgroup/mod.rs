@@ -46,7 +46,7 @@ impl Groups {
     /// # Errors
     /// [`NoCgroup`] says why control groups cannot be used here: no tree, no permission, read-only, …
     pub fn create() -> Result<Self, NoCgroup> {
-        Self::create_below(own_group(Kind::V2)?)
+        Self::create_below(&own_group(Kind::V2)?)
     }
 
     /// A folder that is there already.
@@ -58,17 +58,17 @@ impl Groups {
     }
 
     /// As [`Groups::create`], below a group that we are in.
-    fn create_below(own: PathBuf) -> Result<Self, NoCgroup> {
+    fn create_below(own: &Path) -> Result<Self, NoCgroup> {
         let cannot = |what: &str| {
             let shown = own.display().to_string();
             let what = what.to_owned();
             move |error: io::Error| NoCgroup(format!("cannot {what} the control group {shown}: {error}"))
         };
-        if !holds(&own, std::process::id()).map_err(cannot("read"))? {
+        if !holds(own, std::process::id()).map_err(cannot("read"))? {
             return Err(NoCgroup(format!("cannot use control groups: {} is not the group we are in", own.display())));
         }
-        let parent = open_folder(&own).map_err(cannot("open"))?;
-        remove_leftovers(&own, parent.as_fd());
+        let parent = open_folder(own).map_err(cannot("open"))?;
+        remove_leftovers(own, parent.as_fd());
         // Moving a process into a group below needs this too, so it is asked before anything is made.
         nix::unistd::access(&own.join("cgroup.procs"), nix::unistd::AccessFlags::W_OK)
             .map_err(io::Error::from)
