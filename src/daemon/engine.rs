@@ -39,7 +39,7 @@ use crate::os::oom::OomReading;
 
 /// Messages of the guardian's taken in one turn, so that people are heard in a storm, too.
 const A_TURN: usize = 512;
-/// How long after the start, or after another file was applied, its memory is given back.
+/// How long after the start, after another file was applied, or after somebody looked, memory is given back.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Snapshots are made at most this often while news comes in a burst; an answer never runs ahead of its snapshot.
 const SNAPSHOT_RESTS: Duration = Duration::from_millis(5);
@@ -77,7 +77,7 @@ pub(super) struct Engine {
     /// When the snapshot was published last, and when the next is due because something has changed since.
     pub(super) published_at: crate::model::units::Moment,
     pub(super) publish_due: Option<crate::model::units::Moment>,
-    /// When the memory that starting needed is given back.
+    /// When the memory that starting or looking needed is given back.
     pub(super) slim_at: Option<crate::model::units::Moment>,
     pub(super) tasks: BTreeMap<InstanceId, Vec<(Run, AbortHandle)>>,
     pub(super) replies: HashMap<RequestId, oneshot::Sender<Result<Outcome, Denied>>>,

@@ -175,7 +175,7 @@ fn the_page_is_served_and_everup_says_where() {
     let failed = failed.expect("everup runs");
     assert_eq!(failed.status.code(), Some(1));
     assert!(
-        text(&failed.stderr).contains("cannot open a browser") && text(&failed.stderr).contains(&url.trim()),
+        text(&failed.stderr).contains("cannot open a browser") && text(&failed.stderr).contains(url.trim()),
         "{failed:?}"
     );
     project.write("browser", "#!/bin/sh\necho \"$1\" > opened\n");

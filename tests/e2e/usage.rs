@@ -25,7 +25,7 @@ fn cpu_seconds(usage: &Value) -> f64 {
 
 /// What psutil says of one process.
 fn oracle(pid: i32) -> Value {
-    let script = r#"
+    let script = r"
 import json, psutil, sys
 p = psutil.Process(int(sys.argv[1]))
 with p.oneshot():
@@ -37,7 +37,7 @@ with p.oneshot():
         'max_fds': p.rlimit(psutil.RLIMIT_NOFILE)[0], 'read_bytes': io.read_bytes, 'written_bytes': io.write_bytes,
         'voluntary_switches': switches.voluntary, 'involuntary_switches': switches.involuntary,
         'minor_faults': int(fields[7]), 'major_faults': int(fields[9])}))
-"#;
+";
     let output = Command::new(python()).args(["-c", script, &pid.to_string()]).output().expect("python runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("psutil's figures")

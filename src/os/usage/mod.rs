@@ -74,7 +74,8 @@ impl Sampler {
         self.kept -= tree.kept();
         let usage = tree.sample(place, &self.machine, clock::monotonic_us(), self.most_kept.saturating_sub(self.kept));
         self.kept += tree.kept();
-        (usage.processes > 0).then_some(usage)
+        // A process that is ending has given its memory back before it is a zombie: its last reading would be a fall.
+        (usage.processes > 0 && usage.memory_bytes > 0).then_some(usage)
     }
 
     /// The processes of the tree known as `key`, as they were at the last look.

@@ -54,11 +54,9 @@ pub(crate) fn length(duration: Duration, words: &Words) -> String {
     let units = [(words.unit_d, 86_400), (words.unit_h, 3_600), (words.unit_m, 60), (words.unit_s, 1)];
     let first = units.iter().position(|(_, size)| seconds >= *size).unwrap_or(units.len() - 1);
     let (unit, size) = units[first];
-    let mut text = format!("{}{unit}", seconds / size);
-    if let Some((unit, small)) = units.get(first + 1).filter(|(_, small)| seconds % size / small > 0) {
-        text.push_str(&format!("{}{unit}", seconds % size / small));
-    }
-    text.trim_end().to_owned()
+    let rest = units.get(first + 1).map(|(unit, small)| (seconds % size / small, unit)).filter(|(rest, _)| *rest > 0);
+    let rest = rest.map(|(rest, unit)| format!("{rest}{unit}")).unwrap_or_default();
+    format!("{}{unit}{rest}", seconds / size).trim_end().to_owned()
 }
 
 /// [`length`] of milliseconds.

@@ -74,6 +74,9 @@ impl Range {
     }
 }
 
+/// A figure of the history, with the least and the most it stands for.
+type Kept = (f64, Option<(f64, f64)>);
+
 /// One of the three charts.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
@@ -82,7 +85,7 @@ struct Kind {
     unit: Unit,
     figure: fn(f64) -> String,
     /// What the history keeps of it.
-    kept: fn(&HistoryRow) -> Option<(f64, Option<(f64, f64)>)>,
+    kept: fn(&HistoryRow) -> Option<Kept>,
     /// What was seen of late.
     recent: fn(&InstanceOverview) -> Vec<Point>,
 }

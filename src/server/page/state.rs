@@ -103,21 +103,18 @@ pub(crate) fn state_words(
     healthy: Option<bool>,
     words: &Words,
 ) -> String {
-    let mut text = match state {
-        State::Exited if service.kind == ServiceKind::Task && ready => words.completed.to_owned(),
-        state => state_word(state, words).to_owned(),
+    let word = match state {
+        State::Exited if service.kind == ServiceKind::Task && ready => words.completed,
+        state => state_word(state, words),
     };
-    if matches!(state, State::Running | State::Reloading) {
-        if healthy == Some(false) {
-            text.push_str(&format!(", {}", words.unhealthy));
-        } else if !ready {
-            text.push_str(&format!(", {}", words.not_ready));
-        }
-    }
-    if service.crash_looping {
-        text.push_str(&format!(", {}", words.crash_looping));
-    }
-    text
+    let flaw = match state {
+        State::Running | State::Reloading if healthy == Some(false) => Some(words.unhealthy),
+        State::Running | State::Reloading if !ready => Some(words.not_ready),
+        _ => None,
+    };
+    let looping = service.crash_looping.then_some(words.crash_looping);
+    let all: Vec<&str> = [Some(word), flaw, looping].into_iter().flatten().collect();
+    all.join(", ")
 }
 
 /// A mark and its words.
