@@ -1,39 +1,7 @@
 //! Times and quantities the way people read them.
 
-use std::fmt::Write as _;
-use std::time::Duration;
-
 use crate::model::units::Timestamp;
-pub(crate) use crate::model::units::bytes;
-
-/// A length of time in its two largest units: `850ms`, `4.2s`, `45s`, `3m20s`, `2h11m`, `5d3h`.
-pub(crate) fn length(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    if ms < 1_000 {
-        return format!("{ms}ms");
-    }
-    if ms < 10_000 {
-        return match (ms / 1_000, ms % 1_000 / 100) {
-            (seconds, 0) => format!("{seconds}s"),
-            (seconds, tenths) => format!("{seconds}.{tenths}s"),
-        };
-    }
-    coarse(duration)
-}
-
-/// A length of time in whole seconds and above: `0s`, `45s`, `3m20s`, `2h11m`, `5d3h`.
-pub(crate) fn coarse(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
-    let first = units.iter().position(|(_, size)| seconds >= *size).unwrap_or(units.len() - 1);
-    let (unit, size) = units[first];
-    let mut text = format!("{}{unit}", seconds / size);
-    if let Some((unit, size)) = units.get(first + 1).filter(|(_, small)| seconds % size / small > 0) {
-        let (_, above) = units[first];
-        let _ = write!(text, "{}{unit}", seconds % above / size);
-    }
-    text
-}
+pub(crate) use crate::model::units::{bytes, coarse, length, percent};
 
 /// How long ago, in one unit: `now`, `12s ago`, `3m ago`, `2h ago`, `5d ago`.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
@@ -52,13 +20,10 @@ pub(crate) fn clock(at: Timestamp) -> String {
     at.to_string().get(11..19).map_or_else(|| at.to_string(), |time| format!("{time}Z"))
 }
 
-/// A share of one core: `0%`, `0.4%`, `12%`, `240%`.
-pub(crate) fn percent(value: f64) -> String {
-    if (0.05..9.95).contains(&value) { format!("{value:.1}%") } else { format!("{value:.0}%") }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

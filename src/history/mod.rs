@@ -5,6 +5,7 @@
 pub mod query;
 pub mod record;
 pub mod run;
+pub mod telling;
 
 mod backlog;
 mod row;

@@ -77,10 +77,8 @@ impl Meter {
     pub fn sampled(&self, samples: &[Sample], host: HostUsage) {
         let mut figures = self.read();
         figures.host = host;
-        for (id, instance) in &mut figures.instances {
-            if !samples.iter().any(|sample| &sample.instance == id) {
-                instance.recent.ended();
-            }
+        for instance in figures.instances.values_mut() {
+            instance.recent.ended();
         }
         for sample in samples {
             let instance = figures.instances.entry(sample.instance.clone()).or_default();

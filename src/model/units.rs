@@ -205,6 +205,41 @@ pub fn bytes(count: u64) -> String {
     if unit == "B" || value >= 9.95 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
 }
 
+/// A length of time in its two largest units: `850ms`, `4.2s`, `45s`, `3m20s`, `2h11m`, `5d3h`.
+pub fn length(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    if ms < 1_000 {
+        return format!("{ms}ms");
+    }
+    if ms < 10_000 {
+        return match (ms / 1_000, ms % 1_000 / 100) {
+            (seconds, 0) => format!("{seconds}s"),
+            (seconds, tenths) => format!("{seconds}.{tenths}s"),
+        };
+    }
+    coarse(duration)
+}
+
+/// A length of time in whole seconds and above: `0s`, `45s`, `3m20s`, `2h11m`, `5d3h`.
+pub fn coarse(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let first = units.iter().position(|(_, size)| seconds >= *size).unwrap_or(units.len() - 1);
+    let (unit, size) = units[first];
+    let mut text = format!("{}{unit}", seconds / size);
+    if let Some((unit, size)) = units.get(first + 1).filter(|(_, small)| seconds % size / small > 0) {
+        let (_, above) = units[first];
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{}{unit}", seconds % above / size);
+    }
+    text
+}
+
+/// A share of one core: `0%`, `0.4%`, `12%`, `240%`.
+pub fn percent(value: f64) -> String {
+    if (0.05..9.95).contains(&value) { format!("{value:.1}%") } else { format!("{value:.0}%") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,6 @@ pub(crate) mod plot;
 pub(crate) mod service;
 pub(crate) mod state;
 pub(crate) mod status;
-pub(crate) mod trend;
 pub(crate) mod why;
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(crate) const DRAWN: [Metric; 3] = [Metric::Cpu, Metric::Memory, Metric::Prob
 
 /// A panel for each of the metrics, over the time that was asked for, with what happened to `name` meanwhile.
 pub(crate) fn chart(name: &str, report: &HistoryReport, metrics: &[Metric], events: &[EventRecord]) -> Chart {
-    let panels: Vec<Panel> = metrics.iter().filter_map(|metric| panel(*metric, report)).collect();
+    let panels: Vec<Panel> = metrics.iter().filter_map(|metric| panel(*metric, report, events)).collect();
     let step_ms = i64::try_from(report.step_s).unwrap_or(i64::MAX).saturating_mul(1_000);
     Chart {
         title: name.to_owned(),
@@ -42,7 +42,7 @@ pub(crate) fn chart(name: &str, report: &HistoryReport, metrics: &[Metric], even
     }
 }
 
-fn panel(metric: Metric, report: &HistoryReport) -> Option<Panel> {
+fn panel(metric: Metric, report: &HistoryReport, events: &[EventRecord]) -> Option<Panel> {
     let (title, unit) = match metric {
         Metric::Cpu => ("CPU, of one core", Unit::Percent),
         Metric::Memory => ("Memory", Unit::Bytes),
@@ -55,7 +55,14 @@ fn panel(metric: Metric, report: &HistoryReport) -> Option<Panel> {
     let mut series: Vec<(Series, Run)> = vec![];
     for row in &report.rows {
         let Some((value, band)) = figure(metric, row) else { continue };
-        let point = Point { at: Timestamp(row.at.0.saturating_add(after_ms)).min(report.until), value, band };
+        // The last row of a run reaches beyond its end.
+        let ended = events.iter().find(|event| {
+            event.event == EventWord::Ended
+                && event.run == Some(row.run)
+                && event.instance.as_deref() == Some(row.instance.as_str())
+        });
+        let latest = ended.map_or(report.until, |end| end.at.min(report.until));
+        let point = Point { at: Timestamp(row.at.0.saturating_add(after_ms)).min(latest), value, band };
         match series.iter_mut().find(|(series, _)| series.name == row.instance) {
             Some((series, run)) => {
                 if *run != row.run {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::cli::output::{Paint, Tone, tame};
 use crate::cli::show::state::cause_words;
-use crate::cli::show::trend;
 use crate::cli::time::{ago, length};
+use crate::history::telling;
 use crate::model::service::{Cause, Certainty};
 use crate::model::units::Timestamp;
 use crate::model::why::{Why, WhyEntry};
@@ -26,7 +26,7 @@ fn block(entry: &WhyEntry, now: Timestamp, paint: Paint) -> String {
     for (place, evidence) in entry.evidence.iter().enumerate() {
         row(if place == 0 { "evidence" } else { "" }, &tame(evidence));
     }
-    if let Some(trend) = entry.trend.as_ref().and_then(trend::line) {
+    if let Some(trend) = entry.trend.as_ref().and_then(telling::line) {
         row("trend", &trend);
     }
     if let Some(then) = &entry.then {

@@ -147,6 +147,12 @@ impl Plotted<'_> {
         Timestamp(self.now.0 - self.range.ms())
     }
 
+    /// What there is to plot: a service without a probe has no latency.
+    fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let is_asked = self.instances.iter().any(|instance| instance.healthy.is_some() || !instance.probes.is_empty());
+        KINDS.into_iter().filter(move |kind| kind.name != "latency" || is_asked)
+    }
+
     /// A line an instance: what is kept up to what is still in memory, which is finer.
     fn series(&self, kind: Kind) -> Vec<Series> {
         let of = |instance: &&InstanceOverview| {
@@ -154,9 +160,11 @@ impl Plotted<'_> {
             let begins = recent.first().map_or(self.now, |point| point.at);
             let rows = self.history.map(|report| report.rows.as_slice()).unwrap_or_default();
             let kept = rows.iter().filter(|row| row.instance == instance.name && row.at < begins);
-            let kept = kept.filter_map(|row| {
-                let (value, band) = (kind.kept)(row)?;
-                Some(Point { at: row.at, value, band })
+            let mut run = None;
+            let kept = kept.filter_map(|row| Some((row, (kind.kept)(row)?))).flat_map(|(row, (value, band))| {
+                let another = run.replace(row.run).is_some_and(|before| before != row.run);
+                let nothing = another.then_some(Point { at: row.at, value: f64::NAN, band: None });
+                nothing.into_iter().chain([Point { at: row.at, value, band }])
             });
             let points = kept.chain(recent.iter().copied()).filter(|point| point.at >= self.from());
             Series { name: instance.name.clone(), points: points.collect() }
@@ -203,7 +211,7 @@ pub(crate) fn section(plotted: &Plotted<'_>, words: &'static Words) -> Markup {
             // One of the two is shown: the style asks whether there are scripts.
             div.drawn tabindex="0" role="region" aria-labelledby="charts" { (PreEscaped(drawn(plotted, words))) }
             div.plots {
-                @for kind in KINDS {
+                @for kind in plotted.kinds() {
                     @let title = (kind.title)(words);
                     figure data-chart=(kind.name) {
                         figcaption { (title) }
@@ -221,13 +229,13 @@ fn drawn(plotted: &Plotted<'_>, words: &'static Words) -> String {
         |kind: Kind| Panel { title: (kind.title)(words).to_owned(), unit: kind.unit, series: plotted.series(kind) };
     let chart = Chart {
         title: fill(words.chart_of, &[("what", &words.charts), ("name", &plotted.name)]),
-        description: KINDS.map(|kind| (kind.title)(words)).join(", "),
+        description: plotted.kinds().map(|kind| (kind.title)(words)).collect::<Vec<_>>().join(", "),
         width: 900,
         height: 480,
         from: plotted.from(),
         until: plotted.now,
         gap_ms: plotted.gap_ms(),
-        panels: KINDS.map(panel).to_vec(),
+        panels: plotted.kinds().map(panel).collect(),
         marks: plotted.marks(words),
         words: ChartWords {
             start: words.mark_start,
@@ -249,7 +257,7 @@ fn figures(plotted: &Plotted<'_>, words: &Words) -> Markup {
                 td {} th scope="col" { (words.instance) }
                 @for head in [words.lowest, words.average, words.highest, words.latest] { th scope="col" { (head) } }
             } }
-            @for kind in KINDS {
+            @for kind in plotted.kinds() {
                 tbody { @for (place, series) in plotted.series(kind).iter().enumerate() {
                     tr data-figures=(kind.name) data-instance=(series.name) {
                         @if place == 0 { th scope="rowgroup" rowspan=(plotted.instances.len()) { ((kind.title)(words)) } }
@@ -264,8 +272,9 @@ fn figures(plotted: &Plotted<'_>, words: &Words) -> Markup {
 
 /// Lowest, average, highest and latest.
 fn summary(points: &[Point]) -> [Option<f64>; 4] {
-    let values = || points.iter().map(|point| point.value);
-    let average = (!points.is_empty()).then(|| values().sum::<f64>() / points.len() as f64);
+    let values = || points.iter().map(|point| point.value).filter(|value| !value.is_nan());
+    let count = values().count();
+    let average = (count > 0).then(|| values().sum::<f64>() / count as f64);
     [values().reduce(f64::min), average, values().reduce(f64::max), values().next_back()]
 }
 
@@ -285,5 +294,7 @@ mod tests {
         let points: Vec<Point> = [3.0, 1.0, 2.0].map(|value| at(Timestamp(0), value)).to_vec();
         assert_eq!(summary(&points), [Some(1.0), Some(2.0), Some(3.0), Some(2.0)]);
         assert_eq!(summary(&[]), [None; 4]);
+        let gap = Point { value: f64::NAN, ..points[0] };
+        assert_eq!(summary(&[points[0], gap]), [Some(points[0].value); 4]);
     }
 }

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use crate::history::telling;
 use crate::model::service::Certainty;
 use crate::model::units::Timestamp;
 use crate::model::why::{Why, WhyEntry};
@@ -44,6 +45,10 @@ fn body(entry: &WhyEntry, now: Timestamp, words: &Words) -> Markup {
             @if !entry.evidence.is_empty() {
                 dt { (words.evidence) }
                 dd lang="en" { ul { @for line in &entry.evidence { li { (line) } } } }
+            }
+            @if let Some(trend) = entry.trend.as_ref().and_then(telling::line) {
+                dt { (words.trend) }
+                dd lang="en" { (trend) }
             }
             @if !entry.changed_before.is_empty() {
                 dt { (words.changed_before) }

@@ -169,6 +169,7 @@ words! {
     took: "took {time}", "{time} 걸림";
     ran_for: "ran {time}", "{time} 동안 실행";
     evidence: "Evidence", "근거";
+    trend: "Trend", "추세";
     last_lines: "Last lines", "마지막 출력";
     changed_before: "Changed shortly before", "직전에 바뀐 것";
     then: "Then", "이후 조치";

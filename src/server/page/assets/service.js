@@ -81,6 +81,9 @@ function charts() {
     for (const row of report.rows) {
       const at = Date.parse(row.at);
       const mine = found.get(row.instance) ?? found.set(row.instance, { cpu: [], memory: [], latency: [] }).get(row.instance);
+      // Between two runs is nothing.
+      if (mine.run && mine.run !== row.run) for (const kind of Object.keys(kinds)) mine[kind].push([at - 1, null]);
+      mine.run = row.run;
       if (row.cpu_percent != null) mine.cpu.push([at, row.cpu_percent]);
       if (row.memory_bytes != null) mine.memory.push([at, row.memory_bytes]);
       if (row.probe_ms != null) mine.latency.push([at, row.probe_ms]);
@@ -154,7 +157,7 @@ function charts() {
   function figures() {
     for (const row of $$("tr[data-figures]")) {
       const { figure } = kinds[row.dataset.figures];
-      const values = (series.get(row.dataset.instance)?.[row.dataset.figures] ?? []).map(([, value]) => value);
+      const values = (series.get(row.dataset.instance)?.[row.dataset.figures] ?? []).map(([, value]) => value).filter((value) => value != null);
       const sum = values.reduce((a, b) => a + b, 0);
       const told = values.length ? [Math.min(...values), sum / values.length, Math.max(...values), values.at(-1)].map(figure) : ["–", "–", "–", "–"];
       $$("td", row).forEach((cell, place) => put(cell, told[place]));

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::cli::time::{bytes, length, percent};
+use crate::model::units::{bytes, length, percent};
 use crate::model::why::Trend;
 
 const MIB: u64 = 1 << 20;
 
-/// What is telling of it; none where nothing is.
-pub(crate) fn line(trend: &Trend) -> Option<String> {
+/// What is telling of it, for people, e.g. `memory 92 MiB → 1.9 GiB in 12m`; none where nothing is.
+pub fn line(trend: &Trend) -> Option<String> {
     let parts: Vec<String> = [memory(trend), cpu(trend), files(trend)].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
