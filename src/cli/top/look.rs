@@ -5,8 +5,8 @@ use ratatui::symbols::Marker;
 
 use crate::cli::output::Tone;
 
-/// What is selected.
-pub(super) const SELECTED: Style = Style::new().add_modifier(Modifier::REVERSED);
+/// What is selected: in one colour, for reversed bars would be blocks of theirs.
+pub(super) const SELECTED: Style = Style::new().fg(Color::Reset).add_modifier(Modifier::REVERSED);
 
 /// How the screen looks.
 #[derive(Clone, Copy, Debug)]

@@ -61,7 +61,7 @@ words! {
     no_services: "This project has no services.", "이 프로젝트에는 서비스가 없습니다.";
     service: "Service", "서비스";
     state: "State", "상태";
-    uptime: "Up since", "가동 시간";
+    uptime: "Up for", "가동 시간";
     restarts: "Restarts", "재시작";
     probes: "Probes", "상태 검사";
     requests: "Requests", "요청";
