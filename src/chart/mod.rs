@@ -1,7 +1,7 @@
 //! DRAWS: from figures to pictures. Pure functions: no clock, no file, no terminal.
 //!
-//! [`svg`] and [`png`] draw a [`Chart`]: panels over one time axis, with starts, ends and reloads marked. Both paint the
-//! same [`scene`]. [`spark`] and [`ticks`] are the small pictures within a line of text.
+//! [`svg()`] and [`png`] draw a [`Chart`]: panels over one time axis, with starts, ends and reloads marked. Both paint the
+//! same scene. [`spark`] and [`ticks`] are the small pictures within a line of text.
 
 #![expect(
     clippy::cast_possible_truncation,
