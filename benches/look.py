@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What looking costs: `benches/look.py [SERVICES] [SECONDS]` (100 and 60) starts a project of idle services and measures everup.
 
-Prints the share of a core that everup uses while nobody looks, the time per process and reading, its memory, and how long
+Prints the share of a core that everup uses while nobody looks, that time per service and interval, its memory, and how long
 /metrics, /v1/overview and the page take and how large they are over the wire. everup is target/release/everup or EVERUP.
 """
 import gzip
@@ -85,9 +85,9 @@ def measure(folder, port, count, seconds):
     used, elapsed = sum(map(cpu_ns, pids)) - before, time.monotonic() - begun
     print(f"{count} idle services, nobody looks, {elapsed:.0f} s")
     print(f"  everup's CPU          {used / elapsed / 1e7:.3f} % of a core")
-    print(f"  per process, reading  {used / 1e3 / (elapsed / INTERVAL) / count:.1f} µs")
+    print(f"  per service, {INTERVAL} s      {used / 1e3 / (elapsed / INTERVAL) / count:.1f} µs, all of it")
     print(f"  resident              {sum(map(resident, pids)) / 1048576:.1f} MiB")
-    for path, headers in [("/metrics", {}), ("/v1/overview", {"Accept-Encoding": "gzip"}),
+    for path, headers in [("/metrics", {}), ("/metrics", {"Accept-Encoding": "gzip"}), ("/v1/overview", {"Accept-Encoding": "gzip"}),
                           ("/", {"Accept": "text/html", "Accept-Encoding": "gzip"})]:
         answers = [ask(port, path, headers) for _ in range(20)]
         took = statistics.median(answer[0] for answer in answers) * 1e3

@@ -155,3 +155,29 @@ fn crate_paths(line: &str) -> Vec<String> {
         .map(|(at, word)| line[at + word.len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
         .collect()
 }
+
+#[test]
+fn the_guides_pictures_exist_and_no_blank_is_left_to_fill_in() {
+    let mut wrong = vec![];
+    let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("docs can be read") {
+            let path = entry.expect("docs can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if path.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("docs can be read");
+            let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            let local = links.filter(|link| !link.contains("://") && !link.starts_with('#'));
+            let gone = local.filter(|link| !folder.join(link.split('#').next().unwrap_or(link)).exists());
+            wrong.extend(gone.map(|link| format!("{}: {link}", path.display())));
+            let is_blank = |line: &&str| line.starts_with('@') && line.ends_with('@');
+            wrong.extend(text.lines().filter(is_blank).map(|line| format!("{}: {line}", path.display())));
+        }
+    }
+    assert!(wrong.is_empty(), "the documentation points nowhere:\n{}", wrong.join("\n"));
+}

@@ -1,7 +1,7 @@
 //! DRAWS: from figures to pictures. Pure functions: no clock, no file, no terminal.
 //!
 //! [`svg()`] and [`png`] draw a [`Chart`]: panels over one time axis, with starts, ends and reloads marked. Both paint the
-//! same scene. [`spark`] and [`ticks`] are the small pictures within a line of text.
+//! same scene.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -15,12 +15,10 @@ mod font;
 mod layout;
 mod paint;
 mod scene;
-pub mod spark;
 mod svg;
 #[cfg(test)]
 mod tests;
 mod thin;
-pub mod ticks;
 
 use crate::model::units::Timestamp;
 

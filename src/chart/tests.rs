@@ -1,11 +1,8 @@
 //! Pictures: what is in them, and that they can be read.
 
 use super::axis::{self, Tick};
-use super::spark::sparkline;
 use super::thin::thin;
-use super::ticks::ticks;
 use super::*;
-use crate::model::overview::ProbeTick;
 
 /// 2026-11-21 17:00 UTC.
 const FIVE: i64 = 1_795_280_400_000;
@@ -143,34 +140,6 @@ fn values_are_written_with_their_unit() {
     ] {
         assert_eq!(axis::written(value, unit), expected);
     }
-}
-
-#[test]
-fn a_sparkline_is_short_and_its_gaps_are_gaps() {
-    let wave: Vec<Option<f64>> = (0..60).map(|x| Some(20.0 + 10.0 * (f64::from(x) / 4.0).sin())).collect();
-    let svg = sparkline(&wave, 120, 24, 1.0);
-    assert_eq!(well_formed(&svg), 2);
-    assert!(svg.len() < 500, "{} bytes", svg.len());
-    assert!(svg.contains("currentColor") && svg.contains("aria-hidden"));
-    let holes = sparkline(&[Some(1.0), None, Some(f64::NAN), Some(2.0), Some(1.0)], 10, 10, 1.0);
-    assert!(holes.contains("d=\"M0 20V10V20M3 20V2l1 8V20\""), "{holes}");
-    assert_eq!(sparkline(&[None, None], 10, 10, 1.0), "");
-    assert_eq!(sparkline(&[], 10, 10, 1.0), "");
-    // Noise far below the scale lies on the ground.
-    assert!(sparkline(&[Some(0.1), Some(0.2)], 10, 10, 100.0).contains("V18h1V20"));
-}
-
-#[test]
-fn probes_differ_in_height_and_class() {
-    let tick = |ok| ProbeTick { at: Timestamp(0), ok, ms: 1.0, message: None };
-    let svg = ticks(&[tick(true), tick(false)], 16, "1 of 2 <failed>");
-    assert_eq!(well_formed(&svg), 4);
-    assert!(svg.contains("<title>1 of 2 &lt;failed&gt;</title>"));
-    assert!(svg.contains("class=\"ok\" stroke=\"#1a7f37\" d=\"M145 8V16\""), "{svg}");
-    assert!(svg.contains("class=\"failed\" stroke=\"#cf222e\" d=\"M148 0V16\""), "{svg}");
-    let many: Vec<ProbeTick> = (0..80).map(|_| tick(true)).collect();
-    assert_eq!(ticks(&many, 16, "").matches('M').count(), 50);
-    assert_eq!(well_formed(&ticks(&[], 16, "none")), 2);
 }
 
 #[test]

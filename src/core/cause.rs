@@ -19,14 +19,16 @@ pub(crate) struct Explained {
 
 /// Explains the end of a run; `asked` is everup's own reason when it asked for the end.
 pub(crate) fn explain(end: &End, traces: &Traces, asked: Option<&Explained>) -> Explained {
-    match asked {
+    let mut explained = match asked {
         Some(reason) => {
             let mut explained = reason.clone();
             explained.evidence.push(describe(end));
             explained
         }
         None => unasked(end, traces),
-    }
+    };
+    explained.evidence.extend(traces.oom_beside.clone());
+    explained
 }
 
 fn unasked(end: &End, traces: &Traces) -> Explained {
@@ -125,6 +127,14 @@ mod tests {
         let traces = Traces { obstacle: Some("cannot listen on 127.0.0.1:80".to_owned()), ..Traces::default() };
         let evidence = explain(&end, &traces, None).evidence;
         assert_eq!(evidence, ["cannot listen on 127.0.0.1:80".to_owned(), describe(&end)]);
+    }
+
+    #[test]
+    fn a_kill_of_another_process_of_its_tree_is_told_and_not_blamed() {
+        let traces = Traces { oom_beside: Some("its control group counted 1 kill".to_owned()), ..Traces::default() };
+        let explained = explain(&End::Code(1), &traces, None);
+        assert_eq!((explained.cause, explained.certainty), (Cause::Exit, Certainty::Certain));
+        assert_eq!(explained.evidence, ["exit code 1", "its control group counted 1 kill"]);
     }
 
     #[test]

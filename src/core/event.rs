@@ -152,6 +152,8 @@ pub struct Traces {
     pub tree_empty: bool,
     /// What the kernel says about memory.
     pub oom: OomTrace,
+    /// Kills for memory of others in its tree, as a sentence of evidence: never the cause of this end by themselves.
+    pub oom_beside: Option<String>,
     /// Of a process that never came to be: what stood in its way, for people, where more is known than an error number.
     pub obstacle: Option<String>,
 }

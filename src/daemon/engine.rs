@@ -256,7 +256,9 @@ impl Engine {
                     if tree_empty {
                         self.over(token);
                     }
-                    let traces = Traces { tree_empty, oom, obstacle: None };
+                    let counted = oom_kills.filter(|kills| *kills > 0 && !matches!(oom, OomTrace::Proven(_)));
+                    let oom_beside = counted.map(|kills| self.oom_count(&running, kills));
+                    let traces = Traces { tree_empty, oom, oom_beside, obstacle: None };
                     Some(Event::Ended { instance: running.instance, run: running.run, end, traces })
                 }
                 Owner::Command(teller) => tell(&teller, CommandNews::Ended(end, tree_empty)),
@@ -299,11 +301,16 @@ impl Engine {
             // Whoever was killed in its group, it was another one.
             return OomTrace::Excluded;
         }
+        OomTrace::Proven(self.oom_count(running, fresh))
+    }
+
+    /// So many kills for memory in its control group, in words.
+    fn oom_count(&self, running: &Running, kills: u64) -> String {
         let limits = self.core.plan_of(&running.instance.service).map(|plan| plan.limits);
         let limit = limits.and_then(|limits| limits.memory).filter(|_| running.limited.memory.is_some());
         let limit = limit.map(|most| format!(" (limit {})", bytes(most))).unwrap_or_default();
-        let counted = if fresh <= 1 { "1 kill".to_owned() } else { format!("{fresh} kills") };
-        OomTrace::Proven(format!("its control group counted {counted} for memory{limit}"))
+        let counted = if kills <= 1 { "1 kill".to_owned() } else { format!("{kills} kills") };
+        format!("its control group counted {counted} for memory{limit}")
     }
 
     fn attach(&mut self, instance: &InstanceId, run: Run, fds: Vec<std::os::fd::OwnedFd>) {

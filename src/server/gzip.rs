@@ -18,6 +18,12 @@ pub(crate) const BEST: Compression = Compression::best();
 /// For what is packed anew each time: two thirds of the gain of the best for a fifth of its time.
 const QUICK: Compression = Compression::new(3);
 
+/// For what is packed anew and large, such as the metrics of many services: time counts more than bytes.
+const QUICKEST: Compression = Compression::new(1);
+
+/// Above so many bytes an answer is large.
+const LARGE: usize = 256 << 10;
+
 /// Whether the visitor takes gzip.
 pub(crate) fn accepted(headers: &HeaderMap) -> bool {
     let offers = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
@@ -51,7 +57,7 @@ pub(crate) async fn pack(headers: &HeaderMap, response: Response<Body>) -> Respo
     let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    Response::from_parts(parts, Body::from(packed(&bytes, QUICK)))
+    Response::from_parts(parts, Body::from(packed(&bytes, if bytes.len() > LARGE { QUICKEST } else { QUICK })))
 }
 
 fn is_text(headers: &HeaderMap) -> bool {

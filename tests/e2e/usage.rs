@@ -177,6 +177,7 @@ fn a_worker_killed_for_memory_is_counted_and_the_rest_lives_on() {
     project.write("app.py", &eater(400));
     project.start(&["up"]);
     if !can_limit(&project, "memory limit") {
+        println!("skipped: memory cannot be limited here");
         return;
     }
     let mut used = Value::Null;

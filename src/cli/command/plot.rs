@@ -196,7 +196,8 @@ fn write(args: &Plot, format: Format, chart: &Chart, readings: usize, context: &
     let file = args.output.display();
     std::fs::write(&args.output, &picture).map_err(|error| Failure::failed(format!("cannot write {file}: {error}")))?;
     let size = bytes(u64::try_from(picture.len()).unwrap_or(u64::MAX));
-    context.out.talk(&format!("wrote {file}: {}, {readings} readings, {size}", chart.title));
+    let readings = if readings == 1 { "1 reading".to_owned() } else { format!("{readings} readings") };
+    context.out.talk(&format!("wrote {file}: {}, {readings}, {size}", chart.title));
     Ok(())
 }
 

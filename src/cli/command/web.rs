@@ -1,7 +1,7 @@
 //! `everup web`: where the status page is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use clap::Args;
 use serde::Serialize;
@@ -86,7 +86,8 @@ fn open(url: &str) -> Result<(), Failure> {
             words.push(url.to_owned());
         }
         let Some((name, rest)) = words.split_first() else { continue };
-        match Command::new(name).args(rest).status() {
+        // xdg-open tells at length what it tried; our own words follow.
+        match Command::new(name).args(rest).stderr(Stdio::null()).status() {
             Ok(status) if status.success() => return Ok(()),
             Ok(status) => tried.push(format!("{name}: {status}")),
             Err(error) => tried.push(format!("{name}: {error}")),

@@ -205,7 +205,7 @@ impl App {
             return is_yes.then_some(Effect::Act(asked.action));
         }
         self.said = None;
-        if std::mem::take(&mut self.shows_help) && key.code != KeyCode::Char('q') {
+        if std::mem::take(&mut self.shows_help) {
             return None;
         }
         match key.code {

@@ -107,7 +107,7 @@ impl Instance {
         if !self.crash_looping && self.automatic.len() < limit.count as usize {
             return None;
         }
-        let told = format!("restarted {} times within {}", limit.count, format_duration(limit.within));
+        let told = format!("restarted {} within {}", times(limit.count), format_duration(limit.within));
         Some(match limit.then {
             LimitThen::Slow => {
                 if !std::mem::replace(&mut self.crash_looping, true) {
@@ -196,4 +196,8 @@ fn matches_rule(rule: &Rule, end: &End, cause: Cause) -> bool {
 fn is_permanent(end: &End) -> bool {
     const TRANSIENT: [i32; 4] = [11, 12, 23, 24]; // EAGAIN ENOMEM ENFILE EMFILE
     matches!(end, End::NotSpawned { stage, errno } if *stage != SpawnStage::Hook && !TRANSIENT.contains(errno))
+}
+/// A count in words.
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }

@@ -270,5 +270,5 @@ fn a_page_of_100_services_is_cheap() {
         bytes = write(scene, Format::Classic).unwrap().len();
     }
     let us = (crate::os::clock::monotonic_us() - begun) / 100;
-    panic!("{us} µs and {bytes} bytes a page");
+    println!("{us} µs and {bytes} bytes a page");
 }

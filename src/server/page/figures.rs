@@ -5,26 +5,8 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use crate::model::units::Timestamp;
+pub(crate) use crate::model::units::{bytes, percent};
 use crate::server::page::words::{Words, fill};
-
-/// Bytes: `912 B`, `8.6 MiB`, `212 MiB`, `1.2 GiB`.
-pub(crate) fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    let mut unit = "B";
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1_024.0;
-        unit = larger;
-    }
-    if unit == "B" || value >= 9.95 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
-}
-
-/// A share: `0%`, `0.4%`, `12%`, `240%`.
-pub(crate) fn percent(value: f64) -> String {
-    if (0.05..9.95).contains(&value) { format!("{value:.1}%") } else { format!("{value:.0}%") }
-}
 
 /// Milliseconds: `0.8 ms`, `12 ms`, `1.2 s`.
 pub(crate) fn latency(ms: f64) -> String {

@@ -13,6 +13,7 @@ use ratatui::text::{Line, Span};
 
 use crate::cli::output::{Paint, Tone};
 use crate::cli::show::event;
+use crate::cli::table::shorten;
 use crate::cli::time::{ago, clock};
 use crate::cli::top::app::{App, View};
 use crate::cli::top::look::Look;
@@ -84,7 +85,7 @@ fn timeline(buffer: &mut Buffer, area: Rect, look: Look, newest_first: &[&EventR
         // A narrow screen has no room for both.
         let ago = ago(event.at, now);
         let when = if area.width < 100 { ago } else { format!("{} {ago:>7}", clock(event.at)) };
-        let text = event::line(event, &when, Paint(false));
+        let text = shorten(&event::line(event, &when, Paint(false)), usize::from(list.width));
         write(buffer, list, list.x, line, &text, look.style(event::tone(event.event)));
     }
 }
