@@ -79,6 +79,8 @@ pub(super) struct Engine {
     pub(super) publish_due: Option<crate::model::units::Moment>,
     /// When the memory that starting or looking needed is given back.
     pub(super) slim_at: Option<crate::model::units::Moment>,
+    /// everup's own memory at the first reading since then, in bytes.
+    pub(super) slim_bytes: Option<u64>,
     pub(super) tasks: BTreeMap<InstanceId, Vec<(Run, AbortHandle)>>,
     pub(super) replies: HashMap<RequestId, oneshot::Sender<Result<Outcome, Denied>>>,
     pub(super) last_request: u64,
@@ -189,6 +191,7 @@ impl Engine {
         }
         if self.slim_at.is_some_and(|at| at <= self.now.moment) {
             self.slim_at = None;
+            self.slim_bytes = None;
             crate::os::memory::slim_down();
         }
         if self.state_dirty.is_some_and(|at| at <= self.now.moment) {

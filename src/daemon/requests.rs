@@ -58,8 +58,6 @@ impl Engine {
             }
             Request::Sample { reply } => {
                 self.sample();
-                // A page or a scrape takes more memory than anything else here; whoever looks on puts it off.
-                self.slim_later();
                 // An asker that has gone needs no answer.
                 let _ = reply.send(());
                 None

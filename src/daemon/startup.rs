@@ -170,6 +170,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         published_at: crate::model::units::Moment::default(),
         publish_due: None,
         slim_at: None,
+        slim_bytes: None,
         tasks: std::collections::BTreeMap::new(),
         replies: std::collections::HashMap::new(),
         last_request: 0,

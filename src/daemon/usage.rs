@@ -35,6 +35,9 @@ struct Kills {
     at: Moment,
 }
 
+/// So much more memory than after it was last given back is worth giving back, in bytes.
+const SWOLLEN: u64 = 3 << 20;
+
 /// The latest reading of each tree.
 #[derive(Debug)]
 pub(super) struct Usages {
@@ -113,6 +116,7 @@ impl Engine {
         self.publisher.recorder.usage(self.now, &samples);
         let own: Vec<Pid> = self.own_pids();
         self.usages.own = self.usages.sampler.own(&own);
+        self.watch_own_memory();
         self.publish();
         self.publisher.sampled.send_replace(self.now);
     }
@@ -140,6 +144,14 @@ impl Engine {
         let holds = plan.services.iter().filter_map(|service| service.memory_restart.map(|restart| restart.hold));
         let wanted = holds.map(|hold| (hold / 2).clamp(SHORTEST_INTERVAL, LONGEST_HELD)).min();
         wanted.map_or(plan.history.interval, |wanted| wanted.min(plan.history.interval))
+    }
+
+    /// A page or a scrape of many services takes more memory than anything else here: what it leaves is given back.
+    fn watch_own_memory(&mut self) {
+        let Some(bytes) = self.usages.own.memory_bytes.filter(|_| self.slim_at.is_none()) else { return };
+        if bytes > *self.slim_bytes.get_or_insert(bytes) + SWOLLEN {
+            self.slim_later();
+        }
     }
 
     fn own_pids(&self) -> Vec<Pid> {
