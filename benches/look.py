@@ -94,8 +94,8 @@ def measure(folder, port, count, seconds):
         sent, body = answers[-1][1], answers[-1][2]
         print(f"  {path:<20}  {took:.1f} ms, {sent / 1024:.0f} KiB sent, {len(body) / 1024:.0f} KiB")
     print(f"  resident then         {sum(map(resident, pids)) / 1048576:.1f} MiB")
-    time.sleep(INTERVAL)
-    print(f"  {INTERVAL} s later            {sum(map(resident, pids)) / 1048576:.1f} MiB")
+    time.sleep(INTERVAL * 2)
+    print(f"  {INTERVAL * 2} s later           {sum(map(resident, pids)) / 1048576:.1f} MiB")
 
 
 main()

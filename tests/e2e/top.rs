@@ -118,6 +118,8 @@ fn the_screen_shows_moves_opens_acts_and_leaves_the_terminal_as_it_was() {
     terminal.types(&["?"]);
     terminal.sees("Ctrl-Z");
     terminal.types(&["q"]);
+    terminal.sees("q quit");
+    terminal.types(&["q"]);
     let after = terminal.sees("left with 0");
     assert!(after.contains("what was there") && !after.contains("STATE"), "{after}");
     terminal.runs("stty -g > after; cmp before after && echo the same");
