@@ -125,14 +125,6 @@ impl Client {
         self.get("/v1/status")
     }
 
-    /// The JSON of [`Client::status`] as it came.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn status_text(&self) -> Result<String, ClientError> {
-        self.text(&Ask::get("/v1/status".to_owned()), PATIENCE)
-    }
-
     /// One service; for `web/2` with only that instance.
     ///
     /// # Errors

@@ -124,8 +124,8 @@ impl Engine {
         self.await_first_look().await;
         self.advance(vec![Event::Tick]);
         self.slim_later();
-        let mut kept = self.core.plan().history.clone();
-        self.publisher.recorder.keep(&kept);
+        let mut plan = self.core.plan().clone();
+        self.publisher.recorder.keep(&plan.history);
         let mut samples = readings(self.sampling_interval());
         let mut terminations = Arriving::new(SignalKind::terminate());
         let mut resizes = Arriving::new(SignalKind::window_change());
@@ -153,14 +153,13 @@ impl Engine {
                 () = tokio::time::sleep(wait) => events.push(Event::Tick),
             }
             self.advance(events);
-            // Another file may have been applied.
-            let wanted = &self.core.plan().history;
-            if kept != *wanted {
-                kept = wanted.clone();
-                self.publisher.recorder.keep(&kept);
-            }
-            if samples.period() != self.sampling_interval() {
-                samples = readings(self.sampling_interval());
+            if !Arc::ptr_eq(&plan, self.core.plan()) {
+                // Another file was applied.
+                plan = self.core.plan().clone();
+                self.publisher.recorder.keep(&plan.history);
+                if samples.period() != self.sampling_interval() {
+                    samples = readings(self.sampling_interval());
+                }
             }
         }
         self.finish().await
