@@ -119,9 +119,11 @@ fn counters_go_on_over_restarts_and_agree_with_status() {
     ));
     let series = |name: &str, labels: &str| format!("{name}{{service=\"busy\",instance=\"1\"{labels}}}");
     let cpu = |page: &str| sum(page, "everup_service_cpu_seconds_total{service=\"busy\"");
+    let written = || value(&page(door), &series("everup_log_bytes_total", ",stream=\"stdout\""));
     let mut used = 0.0;
-    for round in 1..=3 {
+    for (round, bytes) in [(1, 6.0), (2, 12.0), (3, 18.0)] {
         project.wait_ready("busy");
+        wait_for("the line of this run", || written() == Some(bytes));
         wait_for("CPU time of this run", || cpu(&page(door)) > used);
         let before = page(door);
         used = cpu(&before);
@@ -130,6 +132,7 @@ fn counters_go_on_over_restarts_and_agree_with_status() {
         project.wait_service("busy", "to be restarted", |busy| busy["restarts"] == round);
         assert!(cpu(&page(door)) >= used, "nothing is taken away");
     }
+    wait_for("the line of the run after these", || written() == Some(24.0));
     project.ok(&["restart", "busy"]);
     project.ok(&["restart", "stubborn"]);
     let now = page(door);
@@ -145,10 +148,7 @@ fn counters_go_on_over_restarts_and_agree_with_status() {
     // SIGTERM, as the restart has sent it.
     assert_eq!(value(&now, &series("everup_service_last_exit_code", "")), Some(143.0));
     assert_eq!(value(&now, &series("everup_service_stop_duration_seconds_count", "")), Some(1.0));
-    // The last run may still be on its way to its line.
-    wait_for("the output of all runs to be counted", || {
-        value(&page(door), &series("everup_log_bytes_total", ",stream=\"stdout\"")) == Some(30.0)
-    });
+    wait_for("the output of all runs to be counted", || written() == Some(30.0));
     let stubborn = |name: &str| format!("{name}{{service=\"stubborn\",instance=\"1\"");
     assert_eq!(value(&now, &format!("{}}}", stubborn("everup_service_kills_total"))), Some(1.0));
     assert_eq!(value(&now, &format!("{},kind=\"timeout\"}}", stubborn("everup_service_exits_total"))), Some(1.0));
