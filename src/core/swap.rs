@@ -213,6 +213,13 @@ impl Service {
     }
 
     /// The files that differ for any instance that is to run, each with whether it is there.
+    /// The check under way once more: the process that waited for it has died.
+    pub(crate) fn check_again(&self) -> Option<Action> {
+        let seq = self.reload.checking()?;
+        let files = self.new_files().into_iter().filter(|(_, there)| *there).map(|(path, _)| path).collect();
+        Some(Action::Check { service: self.name.clone(), seq, plan: self.plan.clone(), files })
+    }
+
     fn new_files(&self) -> BTreeMap<PathBuf, bool> {
         let up = self.wanted().filter(|instance| instance.desired == Desired::Up);
         up.flat_map(|instance| instance.drift.files()).map(|(path, there)| (path.clone(), there)).collect()

@@ -1,5 +1,6 @@
 //! Watched files: which ones count, and what happened to them.
 
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::model::selector::fits;
 use crate::model::template::{Slots, Template};
 
 /// `watch:` of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchPlan {
     /// The folders and files that are watched; absolute, never empty.
     pub paths: Vec<PathBuf>,
@@ -101,7 +102,7 @@ fn fits_any(globs: &[String], file: &Path) -> bool {
 }
 
 /// One word of `watch.check`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CheckWord {
     /// As it is.
     Text(Template),
@@ -113,7 +114,7 @@ pub enum CheckWord {
 }
 
 /// What `dev` adds to `watch:` of a service by the language it finds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DevDefaults {
     /// All of it: the file says nothing.
     #[default]
@@ -125,7 +126,7 @@ pub enum DevDefaults {
 }
 
 /// Whether `watch:` of services acts under `up`, too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WatchWhen {
     /// Only in `dev`.
     #[default]
@@ -135,7 +136,7 @@ pub enum WatchWhen {
 }
 
 /// What a file holds, as far as telling one content from another goes: a hash of its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Content(pub u64);
 
 /// What became of one watched file between two looks.

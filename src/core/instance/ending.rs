@@ -93,7 +93,7 @@ impl Instance {
         }
     }
 
-    fn stop_signal(&self, run: Run, scope: Scope) -> Action {
+    pub(crate) fn stop_signal(&self, run: Run, scope: Scope) -> Action {
         Action::Signal { instance: self.id.clone(), run, signal: self.plan.stop.signal, scope }
     }
 
