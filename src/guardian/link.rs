@@ -10,6 +10,8 @@ use crate::os::{environment, seqpacket};
 
 /// The variable that tells the engine the number of its socket.
 pub(super) const FD_VARIABLE: &str = "EVERUP_GUARDIAN_FD";
+/// The variable that tells the engine that it takes over from one that died: not empty.
+pub(super) const RESUMES_VARIABLE: &str = "EVERUP_RESUMES";
 
 /// Longer than any message of the guardian: they hold at most four paths, two of them within a sentence, and no path of
 /// a control group comes near the longest there can be.

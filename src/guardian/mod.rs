@@ -6,6 +6,7 @@ mod launch;
 pub mod link;
 mod post;
 pub mod protocol;
+mod revival;
 mod runs;
 mod trees;
 mod turn;
@@ -19,6 +20,7 @@ use std::process::{Command, ExitCode};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
 use crate::guardian::post::Post;
+use crate::guardian::revival::Unheard;
 use crate::guardian::runs::Runs;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
 use crate::guardian::turn::Guardian;
@@ -112,7 +114,7 @@ fn work() -> Result<u8, GuardianError> {
     let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
     // Before the engine can change it.
     let terminal = Settings::of_stdin();
-    let mut engine = launch::engine(&mut spawner, theirs.as_fd()).map_err(GuardianError::Engine)?;
+    let mut engine = launch::engine(&mut spawner, theirs.as_fd(), false).map_err(GuardianError::Engine)?;
     drop(theirs);
     // While the engine starts.
     let mut trees = Trees::new(&above, clock::monotonic_us(), foreign);
@@ -134,6 +136,10 @@ fn work() -> Result<u8, GuardianError> {
         terminal,
         suspending: None,
         leaving: None,
+        revival: None,
+        unheard: Unheard::default(),
+        listening: true,
+        asked_for_room: false,
     };
     guardian.serve().map_err(GuardianError::Wait)
 }

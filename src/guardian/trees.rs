@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
-use crate::guardian::protocol::Token;
+use crate::guardian::protocol::{FromGuardian, Token};
 use crate::guardian::runs::{Run, Runs};
 use crate::model::names::Pid;
 use crate::os::cgroup::bounds::{Bounds, Controller, Controllers, Most};
@@ -49,6 +49,12 @@ impl Trees {
     /// The value of [`TOKEN_VARIABLE`] for a run.
     pub(super) fn token_value(&self, token: Token) -> String {
         format!("{}{}{}", self.above, self.mark, token.0)
+    }
+
+    /// What the engine is told of a run that executes its program.
+    pub(super) fn spawned(&self, token: Token, run: &Run) -> FromGuardian {
+        let cgroup = self.groups.as_ref().ok().zip(run.group.as_ref()).map(|(groups, group)| groups.path_of(group));
+        FromGuardian::Spawned { token, pid: run.session, cgroup, limited: run.bounds.limited.clone() }
     }
 
     /// Whether nothing of the run's tree lives but, perhaps, its main process.

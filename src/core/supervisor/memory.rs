@@ -32,7 +32,7 @@ pub(super) struct Touched {
 
 /// What is kept beside the services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Common {
+pub(crate) struct Common {
     shutdown: Option<Shutdown>,
     dice: Dice,
     budget: Budget,
@@ -41,25 +41,25 @@ pub struct Common {
 
 /// What a supervisor was when its process died.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Beside the services; none: nothing had been written down yet.
-    pub common: Option<Common>,
+    pub(crate) common: Option<Common>,
     /// The services, as [`Supervisor::service`] gave them.
-    pub services: BTreeMap<ServiceName, Service>,
+    pub(crate) services: BTreeMap<ServiceName, Service>,
     /// What instances run as where that is not what the plan in force says.
-    pub plans: BTreeMap<InstanceId, Arc<ServicePlan>>,
+    pub(crate) plans: BTreeMap<InstanceId, Arc<ServicePlan>>,
 }
 
 /// What the guardian knows of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Witness {
+pub(crate) struct Witness {
     /// It was told to send it a signal.
-    pub signalled: bool,
+    pub(crate) signalled: bool,
 }
 
 impl Supervisor {
     /// The services that may have changed since this was last asked, whether or not they still exist.
-    pub fn touched(&mut self) -> Vec<ServiceName> {
+    pub(crate) fn touched(&mut self) -> Vec<ServiceName> {
         let Touched { all, names } = std::mem::take(&mut self.touched);
         if all {
             let gone = names.into_iter().filter(|name| !self.services.contains_key(name));
@@ -69,12 +69,12 @@ impl Supervisor {
     }
 
     /// A service as it is to be written down; without its plans.
-    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
+    pub(crate) fn service(&self, name: &ServiceName) -> Option<&Service> {
         self.services.get(name)
     }
 
     /// What is to be written down beside the services.
-    pub fn common(&self) -> Common {
+    pub(crate) fn common(&self) -> Common {
         Common {
             shutdown: self.shutdown.clone(),
             dice: self.dice.clone(),
@@ -84,7 +84,7 @@ impl Supervisor {
     }
 
     /// What instances of a service run as where that is not what the plan in force says.
-    pub fn other_plans(&self, name: &ServiceName) -> impl Iterator<Item = (&InstanceId, &Arc<ServicePlan>)> {
+    pub(crate) fn other_plans(&self, name: &ServiceName) -> impl Iterator<Item = (&InstanceId, &Arc<ServicePlan>)> {
         let current = self.plan.service(name);
         let instances = self.services.get(name).into_iter().flat_map(|service| service.instances.values());
         let differs = move |plan: &Arc<ServicePlan>| current.is_none_or(|current| !Arc::ptr_eq(current, plan));
@@ -93,7 +93,7 @@ impl Supervisor {
 
     /// Goes on from what was written down, over the project as `self` would begin it.
     #[must_use]
-    pub fn remember(mut self, memory: Memory) -> Self {
+    pub(crate) fn remember(mut self, memory: Memory) -> Self {
         let Memory { common, services, plans } = memory;
         if let Some(Common { shutdown, dice, budget, checks }) = common {
             (self.shutdown, self.dice, self.budget, self.checks) = (shutdown, dice, budget, checks);
@@ -121,7 +121,7 @@ impl Supervisor {
     /// what the guardian knows of a run; of one it does not know nobody knows what became of it.
     ///
     /// The actions come first; the news that follows from them is to be taken in with the next step.
-    pub fn take_up(
+    pub(crate) fn take_up(
         &mut self,
         now: Now,
         witness: impl Fn(&InstanceId, Run) -> Option<Witness>,
