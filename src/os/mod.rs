@@ -15,6 +15,7 @@ mod message;
 pub mod notify;
 pub mod oom;
 pub mod own;
+pub mod pidfd;
 pub mod pipe;
 mod procfs;
 pub mod program;
