@@ -5,6 +5,7 @@ pub mod clock;
 pub mod dirs;
 pub mod environment;
 pub mod host;
+pub mod identity;
 pub mod job;
 pub mod limits;
 pub mod listen;
