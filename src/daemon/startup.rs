@@ -32,6 +32,7 @@ use crate::model::names::{InstanceId, Pid, ServiceName};
 use crate::model::plan::Plan;
 use crate::model::status::{OwnUsage, Status, Warning};
 use crate::model::units::Timestamp;
+use crate::os::identity::Identity;
 use crate::os::lock::StateLock;
 use crate::os::{clock, socket};
 use crate::server;
@@ -104,10 +105,11 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
     let link = crate::os::readiness::readable(link).map_err(failed("listen to the guardian".to_owned()))?;
     let plan = Arc::new(plan);
     let started = clock::now();
-    let seeds = seeds(&dir, &recorder, started.moment.0 ^ u64::from(std::process::id()));
+    let before = State::read(&dir).map_err(|error| StartError::Refused(error.to_string()))?;
+    let seeds = seeds(&before, &recorder, started.moment.0 ^ u64::from(std::process::id()));
     let core = Supervisor::new(plan.clone(), seeds, &start);
     let mut publisher = Publisher::new(recorder, Arc::new(first_status(&plan, started.wall)));
-    publisher.lost(&State::read(&dir), started.wall);
+    publisher.lost(&before, started.wall);
     let (inbox, news) = mpsc::channel(INBOX);
     let (asking, requests) = mpsc::channel(REQUESTS);
     let (stopping, stop_seen) = watch::channel(false);
@@ -208,7 +210,8 @@ impl Engine {
 
     /// What must survive everup's own death.
     pub(super) fn state(&self, clean: bool) -> State {
-        let mut state = State::new(self.capabilities.as_ref().map(|capabilities| capabilities.guardian));
+        let guardian = self.capabilities.as_ref().and_then(|capabilities| Identity::of(capabilities.guardian));
+        let mut state = State::new(guardian);
         state.clean = clean;
         for (id, run) in self.core.runs() {
             state.instances.entry(id.to_string()).or_default().run = *run;
@@ -223,8 +226,7 @@ impl Engine {
     }
 }
 
-fn seeds(dir: &Path, recorder: &Recorder, dice: u64) -> Seeds {
-    let before = State::read(dir);
+fn seeds(before: &State, recorder: &Recorder, dice: u64) -> Seeds {
     let mut runs = recorder.last_runs().clone();
     let mut held = std::collections::BTreeMap::new();
     for (id, kept) in before.by_instance() {
