@@ -6,6 +6,7 @@ mod checks;
 mod commands;
 mod engine;
 mod journal;
+pub mod ledger;
 mod listeners;
 mod metering;
 mod news;
@@ -15,6 +16,7 @@ mod perform;
 mod processes;
 mod publish;
 mod requests;
+pub mod resume;
 mod shutdown;
 mod signals;
 mod spawn;
@@ -48,6 +50,8 @@ pub struct Launch {
     pub start: Vec<ServiceName>,
     /// What the file is read again with.
     pub surroundings: Surroundings,
+    /// What an engine that died has left to be taken over.
+    pub legacy: Option<resume::Legacy>,
 }
 
 /// How everup was started.

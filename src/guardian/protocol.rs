@@ -21,9 +21,18 @@ use crate::os::spawn::SpawnSpec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Token(pub u64);
 
-/// Names one listening socket that the guardian holds. Chosen by the engine, never reused.
+/// Names one socket, or lock, that the guardian holds. Chosen by the engine, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SocketKey(pub u64);
+
+impl SocketKey {
+    /// The lock of the state folder.
+    pub const LOCK: Self = Self(u64::MAX);
+    /// The control socket.
+    pub const CONTROL: Self = Self(u64::MAX - 1);
+    /// The TCP door.
+    pub const WEB: Self = Self(u64::MAX - 2);
+}
 
 /// What the engine wants of a child's stdin, stdout or stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

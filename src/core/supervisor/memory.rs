@@ -19,7 +19,7 @@ use crate::core::supervisor::shutdown::Shutdown;
 use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::plan::ServicePlan;
 use crate::model::service::End;
-use crate::model::units::Now;
+use crate::model::units::{Now, Timestamp};
 
 /// Which services may differ from what was last written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,26 @@ pub(crate) struct Witness {
 }
 
 impl Supervisor {
+    /// Counts every service as changed: all is to be written down anew.
+    pub(crate) fn touch_all(&mut self) {
+        self.touched.all = true;
+    }
+
+    /// When the runs under way began.
+    pub(crate) fn begun(&self) -> impl Iterator<Item = (&InstanceId, Timestamp)> {
+        self.instances().filter_map(|instance| match &instance.phase {
+            Phase::Preparing { since, .. } | Phase::Spawning { since, .. } => Some((&instance.id, since.wall)),
+            Phase::Starting { live, .. } | Phase::Running { live } => Some((&instance.id, live.since.wall)),
+            Phase::Stopping(dying) => Some((&instance.id, dying.since.wall)),
+            Phase::Cleaning { .. }
+            | Phase::Stopped
+            | Phase::Waiting
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Failed => None,
+        })
+    }
+
     /// The services that may have changed since this was last asked, whether or not they still exist.
     pub(crate) fn touched(&mut self) -> Vec<ServiceName> {
         let Touched { all, names } = std::mem::take(&mut self.touched);
@@ -166,6 +186,8 @@ impl Instance {
                     Some(_) if dying.killing.is_some() => {
                         cx.out.push(Action::EndTree { instance, run, overdue: false });
                     }
+                    // It is asked to end once it is known to run.
+                    Some(_) if dying.pid.is_none() && !dying.main_ended => {}
                     // `stop.command` died with the process that waited for it, or the signal was never sent.
                     Some(witness) if dying.command_runs || !witness.signalled => {
                         let scope = if dying.main_ended { Scope::Tree } else { Scope::Main };
