@@ -327,7 +327,7 @@ impl Engine {
         self.log_troubles.remove(instance);
         if stdout.is_some() || stderr.is_some() {
             let (instance, plan) = (instance.clone(), plan.logs.clone());
-            self.pump.attach(Attach { instance, run, plan, stdout, stderr });
+            self.pump.attach(Attach { instance, run, plan, stdout, stderr, goes_on: false });
         }
     }
 
