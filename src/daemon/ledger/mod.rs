@@ -99,7 +99,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the kernel has no memory for it, or something in the plan cannot be written; then nothing is kept.
-    X
+    pub(super) fn open(&mut self, core: &mut Supervisor) -> io::Result<&File> {
         self.file = None;
         let file = crate::os::memfd::empty("everup")?;
         self.written = Written::default();
@@ -132,11 +132,6 @@ impl Ledger {
     /// Whether the file has grown so far that [`Self::open`] should begin another.
     pub(super) fn is_full(&self) -> bool {
         self.file.is_some() && self.length > self.whole * 2 + ROOM
-    }
-
-    /// Whether anything is kept.
-    pub(super) fn is_open(&self) -> bool {
-        self.file.is_some()
     }
 
     /// Gives up: the guardian must be told that there is nothing to go on from.
