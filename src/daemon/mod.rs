@@ -129,6 +129,6 @@ where
 }
 
 fn refuse(error: &StartError) -> ExitCode {
-    eprintln!("everup: {error}");
+    crate::os::stderr::say(format_args!("{error}"));
     ExitCode::FAILURE
 }

@@ -247,7 +247,8 @@ impl Engine {
     }
 
     fn tell_of_death(&mut self, resumed: &Resumed) {
-        let Resumed { deaths, how, down_ms } = resumed;
+        let Resumed { deaths, how, died } = resumed;
+        let down_ms = self.now.moment.0.saturating_sub(*died);
         let mut message = format!("the engine {how}; for {down_ms} ms there was none, and what it supervises went on");
         if *deaths > 1 {
             message.push_str(&format!(" ({deaths} deaths in a row)"));

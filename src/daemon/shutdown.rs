@@ -23,7 +23,7 @@ impl Engine {
     /// The guardian was killed: its children have lost their parent, so nobody may be left to run on unseen.
     pub(super) async fn without_guardian(&mut self) -> u8 {
         tracing::error!("the guardian is gone: every service is ended");
-        eprintln!("everup: its guardian process is gone; every service is being ended");
+        crate::os::stderr::say("its guardian process is gone; every service is being ended");
         let until = clock::now().moment.after(ORPHANS_GET);
         while self.processes.end_orphans(clock::now().moment >= until) {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -95,7 +95,7 @@ pub fn run() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            eprintln!("everup: {error}{cause}");
+            crate::os::stderr::say(format_args!("{error}{cause}"));
             ExitCode::FAILURE
         }
     }

@@ -204,8 +204,8 @@ pub struct Resumed {
     pub deaths: u32,
     /// How the latest ended, for people: `was ended by signal 9`.
     pub how: String,
-    /// How long there was none, in milliseconds.
-    pub down_ms: u64,
+    /// When, in milliseconds of the monotonic clock.
+    pub died: u64,
 }
 
 /// The longest text that goes in a packet, in bytes.

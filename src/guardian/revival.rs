@@ -14,12 +14,14 @@ use crate::model::names::Pid;
 use crate::os::seqpacket;
 use crate::os::tree::Process;
 
-/// The pause before the second attempt in a row, in milliseconds; it doubles with each.
+/// So many deaths in a row are answered at once.
+const AT_ONCE: u32 = 5;
+/// The pause before the next attempt after that, in milliseconds; it doubles with each.
 const FIRST_PAUSE: u64 = 100;
 /// The longest such pause.
 const LONGEST_PAUSE: u64 = 10_000;
-/// An engine that has lived this long forgives the deaths before it.
-const FORGIVES: u64 = 60_000;
+/// For each such time that an engine lives, one of the deaths before it is forgiven.
+const FORGIVES: u64 = 1_000;
 /// An engine that has closed its connection and lives on is killed after this time, so that two never work at once.
 const LINGERS: u64 = 1_000;
 /// A signal that came this shortly before the engine's death may not have been understood.
@@ -72,7 +74,7 @@ impl Revival {
 
     /// It has died so often in a row that it may never come back.
     pub(super) fn is_hopeless(&self) -> bool {
-        self.at.is_some() && self.deaths > 2
+        self.at.is_some() && self.deaths > AT_ONCE
     }
 
     /// Somebody waits for it: at once.
@@ -106,18 +108,16 @@ impl Guardian {
     /// The engine has ended `how`, in words. Whether another is to be started.
     pub(super) fn mourn(&mut self, how: &str, now: u64) -> bool {
         let Some(revival) = &mut self.revival else { return false };
-        if now.saturating_sub(revival.born) >= FORGIVES {
-            revival.deaths = 0;
-        }
-        revival.deaths += 1;
-        let pause = match revival.deaths {
-            1 => 0,
-            deaths => FIRST_PAUSE.saturating_mul(1 << (deaths - 2).min(10)).min(LONGEST_PAUSE),
+        let forgiven = u32::try_from(now.saturating_sub(revival.born) / FORGIVES).unwrap_or(u32::MAX);
+        revival.deaths = revival.deaths.saturating_sub(forgiven).saturating_add(1);
+        let pause = match revival.deaths.checked_sub(AT_ONCE + 1) {
+            None => 0,
+            Some(more) => FIRST_PAUSE.saturating_mul(1 << more.min(10)).min(LONGEST_PAUSE),
         };
         how.clone_into(&mut revival.how);
         (revival.died, revival.at, revival.kill_at) = (now, Some(now + pause), None);
         let when = if pause == 0 { "at once".to_owned() } else { format!("in {pause} ms") };
-        eprintln!("everup: the engine {how}; its services go on, and it is started again {when}");
+        crate::os::stderr::say(format_args!("the engine {how}; its services go on, and it is started again {when}"));
         true
     }
 
@@ -162,8 +162,7 @@ impl Guardian {
         let capabilities = self.capabilities();
         let Some(revival) = &mut self.revival else { return Ok(()) };
         (revival.born, revival.at) = (now, None);
-        let resumed =
-            Resumed { deaths: revival.deaths, how: revival.how.clone(), down_ms: now.saturating_sub(revival.died) };
+        let resumed = Resumed { deaths: revival.deaths, how: revival.how.clone(), died: revival.died };
         let memory: Vec<OwnedFd> = revival.memory.try_clone().into_iter().collect();
         let hello = Capabilities { resumed: Some(resumed), ..capabilities };
         self.post.send(FromGuardian::Hello(hello), &memory);

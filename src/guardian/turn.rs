@@ -414,7 +414,7 @@ impl Guardian {
             return;
         }
         leaving.code = Some(1);
-        eprintln!("everup: the engine {how}; every service is being stopped");
+        crate::os::stderr::say(format_args!("the engine {how}; every service is being stopped"));
     }
 
     /// Stops once the engine has stopped, until the shell lets us go on. In the other order a quick `fg` would find an

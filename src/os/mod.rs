@@ -26,6 +26,7 @@ pub mod seqpacket;
 pub mod signals;
 pub mod socket;
 pub mod spawn;
+pub mod stderr;
 pub mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
