@@ -171,19 +171,14 @@ mod tests {
 
     use super::*;
     use crate::model::signal::Signal;
+    use crate::os::testing::{start, wait_for};
 
     fn child(script: &str) -> Child {
-        Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+        start(Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()))
     }
 
     fn pid(child: &Child) -> Pid {
         Pid(child.id().cast_signed())
-    }
-
-    /// Waits until `fd` becomes readable.
-    fn ends(fd: &PidFd) {
-        let mut watched = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut watched, 20_000_u16), Ok(1));
     }
 
     #[test]
@@ -197,7 +192,7 @@ mod tests {
             let fd = PidFd::open(pid(&child)).unwrap();
             assert_eq!((fd.exit(), fd.number()), (None, Some(pid(&child))), "it lives");
             child.stdin.take().unwrap().write_all(b"\n").unwrap();
-            ends(&fd);
+            wait_for(&fd);
             assert_eq!(fd.left(), None, "the kernel keeps it until the process is reaped");
             assert_eq!(fd.exit(), Some(end.clone()), "{script}: of the zombie");
             child.wait().unwrap();
@@ -217,7 +212,7 @@ mod tests {
         }
         let fd = PidFd::open(Pid(number.trim().parse().unwrap())).unwrap();
         parent.stdin.take().unwrap().write_all(b"\n").unwrap();
-        ends(&fd);
+        wait_for(&fd);
         assert_eq!(fd.exit(), Some(End::Code(9)), "whether its parent has reaped it or not");
         parent.wait().unwrap();
         assert_eq!(fd.exit(), Some(End::Code(9)));
