@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
     use crate::model::signal::Signal;
-    use crate::os::testing::{start, wait_for};
+    use crate::os::testing::{in_a_process_of_its_own, start, wait_for};
 
     fn child(script: &str) -> Child {
         start(Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()))
@@ -216,6 +216,33 @@ mod tests {
         assert_eq!(fd.exit(), Some(End::Code(9)), "whether its parent has reaped it or not");
         parent.wait().unwrap();
         assert_eq!(fd.exit(), Some(End::Code(9)));
+    }
+
+    #[test]
+    fn nobody_takes_the_zero_of_a_foreign_zombie_for_an_exit_code() {
+        use nix::unistd::{Gid, Uid, geteuid, setgid, setuid};
+
+        if !geteuid().is_root() {
+            return;
+        }
+        let mut child = child("read x; exit 0");
+        let fd = PidFd::open(pid(&child)).unwrap();
+        drop(child.stdin.take());
+        wait_for(&fd);
+        let seen_by_nobody = || {
+            in_a_process_of_its_own(|| {
+                setgid(Gid::from_raw(65_534)).unwrap();
+                setuid(Uid::from_raw(65_534)).unwrap();
+                match fd.exit() {
+                    None => 100,
+                    Some(End::Code(code)) => u8::try_from(code).unwrap(),
+                    Some(_) => 101,
+                }
+            })
+        };
+        assert_eq!((seen_by_nobody(), fd.exit()), (100, Some(End::Code(0))), "a zombie");
+        child.wait().unwrap();
+        assert_eq!(seen_by_nobody(), 0, "reaped");
     }
 
     #[test]
