@@ -54,15 +54,10 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
+    use crate::os::testing::{start, wait_for};
 
     fn child() -> Child {
-        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
-    }
-
-    fn ends(fd: &PidFd) {
-        use nix::poll::{PollFd, PollFlags, poll};
-        use std::os::fd::AsFd;
-        assert_eq!(poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], 20_000_u16), Ok(1));
+        start(Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()))
     }
 
     #[test]
@@ -74,7 +69,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Identity>(&text).unwrap(), identity, "{text}");
         let fd = identity.find().unwrap();
         drop(child.stdin.take());
-        ends(&fd);
+        wait_for(&fd);
         assert!(identity.find().is_none(), "a zombie is not found");
         assert_eq!(Identity::of(identity.pid), Some(identity.clone()), "but it is still this one");
         child.wait().unwrap();

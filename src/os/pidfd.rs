@@ -171,19 +171,14 @@ mod tests {
 
     use super::*;
     use crate::model::signal::Signal;
+    use crate::os::testing::{in_a_process_of_its_own, start, wait_for};
 
     fn child(script: &str) -> Child {
-        Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+        start(Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()))
     }
 
     fn pid(child: &Child) -> Pid {
         Pid(child.id().cast_signed())
-    }
-
-    /// Waits until `fd` becomes readable.
-    fn ends(fd: &PidFd) {
-        let mut watched = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut watched, 20_000_u16), Ok(1));
     }
 
     #[test]
@@ -197,7 +192,7 @@ mod tests {
             let fd = PidFd::open(pid(&child)).unwrap();
             assert_eq!((fd.exit(), fd.number()), (None, Some(pid(&child))), "it lives");
             child.stdin.take().unwrap().write_all(b"\n").unwrap();
-            ends(&fd);
+            wait_for(&fd);
             assert_eq!(fd.left(), None, "the kernel keeps it until the process is reaped");
             assert_eq!(fd.exit(), Some(end.clone()), "{script}: of the zombie");
             child.wait().unwrap();
@@ -217,10 +212,37 @@ mod tests {
         }
         let fd = PidFd::open(Pid(number.trim().parse().unwrap())).unwrap();
         parent.stdin.take().unwrap().write_all(b"\n").unwrap();
-        ends(&fd);
+        wait_for(&fd);
         assert_eq!(fd.exit(), Some(End::Code(9)), "whether its parent has reaped it or not");
         parent.wait().unwrap();
         assert_eq!(fd.exit(), Some(End::Code(9)));
+    }
+
+    #[test]
+    fn nobody_takes_the_zero_of_a_foreign_zombie_for_an_exit_code() {
+        use nix::unistd::{Gid, Uid, geteuid, setgid, setuid};
+
+        if !geteuid().is_root() {
+            return;
+        }
+        let mut child = child("read x; exit 0");
+        let fd = PidFd::open(pid(&child)).unwrap();
+        drop(child.stdin.take());
+        wait_for(&fd);
+        let seen_by_nobody = || {
+            in_a_process_of_its_own(|| {
+                setgid(Gid::from_raw(65_534)).unwrap();
+                setuid(Uid::from_raw(65_534)).unwrap();
+                match fd.exit() {
+                    None => 100,
+                    Some(End::Code(code)) => u8::try_from(code).unwrap(),
+                    Some(_) => 101,
+                }
+            })
+        };
+        assert_eq!((seen_by_nobody(), fd.exit()), (100, Some(End::Code(0))), "a zombie");
+        child.wait().unwrap();
+        assert_eq!(seen_by_nobody(), 0, "reaped");
     }
 
     #[test]

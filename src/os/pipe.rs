@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(inode(theirs.as_fd()), Some(number));
         let mut child = Command::new("sh");
         child.args(["-c", "echo one; echo two; read x; echo three"]).stdin(Stdio::piped()).stdout(theirs);
-        let mut running = child.spawn().unwrap();
+        let mut running = crate::os::testing::start(&mut child);
         drop(child);
         let pid = Pid(running.id().cast_signed());
         wait_readable(ours.as_fd()).unwrap();

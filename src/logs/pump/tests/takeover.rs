@@ -7,6 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::*;
 use crate::logs::index::{Kind, records};
+use crate::os::testing::start;
 
 /// Names the folder to the process that [`a_pump_to_be_killed`] is.
 const FOLDER: &str = "EVERUP_TEST_PUMP";
@@ -67,13 +68,13 @@ fn every_byte_is_kept_once_whenever_the_pump_is_killed() {
     let (mut kills, mut seed) = (0_u64, 5_u64);
     let deadline = clock::monotonic_us() + 3 * PATIENCE_US;
     while !writer.is_finished() {
-        let mut killed = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "logs::pump::tests::takeover::a_pump_to_be_killed", "--quiet"])
-            .env(FOLDER, dir.path())
-            .stdin(Stdio::from(read.try_clone().unwrap()))
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut killed = start(
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "logs::pump::tests::takeover::a_pump_to_be_killed", "--quiet"])
+                .env(FOLDER, dir.path())
+                .stdin(Stdio::from(read.try_clone().unwrap()))
+                .stdout(Stdio::null()),
+        );
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let enough = length(dir.path()) + 1 + (seed >> 33) % 400_000;
         while length(dir.path()) < enough && !writer.is_finished() {
