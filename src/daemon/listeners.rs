@@ -197,6 +197,7 @@ mod tests {
                     | ToGuardian::EndTree { .. }
                     | ToGuardian::Forget { .. }
                     | ToGuardian::Suspend { .. }
+                    | ToGuardian::Announce { .. }
                     | ToGuardian::Quit { .. } => {}
                 }
             }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::client::registry::{self, Registered};
 use crate::core::supervisor::{Seeds, Supervisor};
 use crate::daemon::accesses::Accesses;
+use crate::daemon::announce::Announcer;
 use crate::daemon::engine::Engine;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::INBOX;
@@ -164,6 +165,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         oom: crate::os::oom::Watch::new(),
         notices: Notices::default(),
         notifying: Notifying::default(),
+        announcer: Announcer::from_env(),
         terminal,
         keeper,
         state_dirty: None,
@@ -250,6 +252,7 @@ fn first_status(plan: &Plan, started_at: Timestamp) -> Status {
         config: plan.file.as_ref().map(|path| path.display().to_string()),
         web: plan.web.listen.map(|address| address.to_string()),
         own: OwnUsage::default(),
+        stopping: false,
         warnings: vec![],
         services: vec![],
     }

@@ -23,6 +23,7 @@ use crate::guardian::runs::Runs;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
 use crate::guardian::turn::Guardian;
 use crate::model::names::Pid;
+use crate::os::notify::Manager;
 use crate::os::signals::{self, Signals};
 use crate::os::spawn::{SpawnFailure, Spawner};
 use crate::os::terminal::Settings;
@@ -134,6 +135,7 @@ fn work() -> Result<u8, GuardianError> {
         terminal,
         suspending: None,
         leaving: None,
+        manager: Manager::from_env(),
     };
     guardian.serve().map_err(GuardianError::Wait)
 }

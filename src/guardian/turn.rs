@@ -13,6 +13,7 @@ use crate::guardian::runs::Runs;
 use crate::guardian::trees::Trees;
 use crate::model::names::Pid;
 use crate::model::service::{End, SpawnStage};
+use crate::os::notify::Manager;
 use crate::os::reap::{self, Reaped};
 use crate::os::signals::Signals;
 use crate::os::spawn::{SpawnFailure, Spawner, Spawning};
@@ -61,6 +62,8 @@ pub(super) struct Guardian {
     pub(super) terminal: Option<Settings>,
     pub(super) suspending: Option<Suspending>,
     pub(super) leaving: Option<Leaving>,
+    /// Who wants to know how everup is.
+    pub(super) manager: Option<Manager>,
 }
 
 /// About to stop, as soon as the engine has.
@@ -290,6 +293,12 @@ impl Guardian {
             }
             ToGuardian::Suspend { group } => {
                 self.suspending = Some(Suspending { group, until: now_ms() + STOPPING });
+            }
+            ToGuardian::Announce { text } => {
+                if let Some(manager) = &self.manager {
+                    // It may be on its way to its own next life; the engine says again what must be heard.
+                    let _ = manager.tell(&text);
+                }
             }
             ToGuardian::Quit { code } => {
                 let now = now_ms();
