@@ -27,7 +27,7 @@ use crate::os::notify::Manager;
 use crate::os::signals::{self, Signals};
 use crate::os::spawn::{SpawnFailure, Spawner};
 use crate::os::terminal::Settings;
-use crate::os::{clock, environment, limits, seqpacket, tree};
+use crate::os::{clock, environment, limits, oom, seqpacket, tree};
 
 /// A guardian has settled this long after its start, in milliseconds.
 const SETTLED_MS: u64 = 2_000;
@@ -136,6 +136,7 @@ fn work() -> Result<u8, GuardianError> {
         suspending: None,
         leaving: None,
         manager: Manager::from_env(),
+        spared: oom::is_spared(),
     };
     guardian.serve().map_err(GuardianError::Wait)
 }

@@ -19,7 +19,7 @@ use crate::os::signals::Signals;
 use crate::os::spawn::{SpawnFailure, Spawner, Spawning};
 use crate::os::terminal::Settings;
 use crate::os::tree::Process;
-use crate::os::{clock, job, memory};
+use crate::os::{clock, job, memory, oom};
 
 /// What the loop's events are about; all others are about the process with that token.
 const SIGNALS: u64 = u64::MAX;
@@ -64,6 +64,8 @@ pub(super) struct Guardian {
     pub(super) leaving: Option<Leaving>,
     /// Who wants to know how everup is.
     pub(super) manager: Option<Manager>,
+    /// Whether we are spared when memory runs out; what we start is not to be.
+    pub(super) spared: bool,
 }
 
 /// About to stop, as soon as the engine has.
@@ -218,6 +220,10 @@ impl Guardian {
                     _ => None,
                 };
                 let limited = run.bounds.limited.clone();
+                if self.spared {
+                    // It may have ended meanwhile.
+                    let _ = oom::spare_no_longer(run.session);
+                }
                 self.post.send(FromGuardian::Spawned { token, pid: run.session, cgroup, limited }, &run.pipes);
             }
             Err(SpawnFailure { stage, errno }) => {
