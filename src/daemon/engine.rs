@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use crate::core::event::{Event, OomTrace, RequestId, Traces};
 use crate::core::supervisor::Supervisor;
 use crate::daemon::accesses::Accesses;
+use crate::daemon::announce::Announcer;
 use crate::daemon::ledger::FactNumber;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::News;
@@ -73,6 +74,7 @@ pub(super) struct Engine {
     pub(super) oom: crate::os::oom::Watch,
     pub(super) notices: Notices,
     pub(super) notifying: Notifying,
+    pub(super) announcer: Announcer,
     pub(super) terminal: Option<Terminal>,
     pub(super) keeper: Keeper,
     pub(super) state_dirty: Option<crate::model::units::Moment>,
@@ -181,6 +183,7 @@ impl Engine {
         loop {
             let actions = self.core.steps(events, self.now);
             self.keep(&actions);
+            self.announce_end();
             let changed = !actions.is_empty();
             let news = self.perform(actions);
             if changed {
@@ -200,6 +203,7 @@ impl Engine {
         } else {
             self.publish_due.get_or_insert(self.published_at.after(SNAPSHOT_RESTS));
         }
+        self.announce();
         if self.slim_at.is_some_and(|at| at <= self.now.moment) {
             self.slim_at = None;
             self.slim_bytes = None;
@@ -217,8 +221,9 @@ impl Engine {
 
     fn until_next(&self) -> Duration {
         let core = self.core.next_deadline().map(|deadline| deadline.at);
-        let own = [self.state_dirty, self.slim_at, self.publish_due, self.notifying.next_deadline()];
-        let next = core.into_iter().chain(own.into_iter().flatten()).min();
+        let told = [self.notifying.next_deadline(), self.announcer.next_deadline()];
+        let own = [self.state_dirty, self.slim_at, self.publish_due].into_iter().chain(told);
+        let next = core.into_iter().chain(own.flatten()).min();
         next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
     }
 

@@ -207,6 +207,7 @@ mod tests {
                     | ToGuardian::Forget { .. }
                     | ToGuardian::Remember
                     | ToGuardian::Suspend { .. }
+                    | ToGuardian::Announce { .. }
                     | ToGuardian::Quit { .. } => {}
                 }
             }

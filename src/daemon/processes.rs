@@ -186,6 +186,11 @@ impl Processes {
         self.send(&ToGuardian::Forget { token }, &[]);
     }
 
+    /// Has the manager told that everup is a service of.
+    pub(super) fn announce(&self, text: String) {
+        self.send(&ToGuardian::Announce { text }, &[]);
+    }
+
     pub(super) fn quit(&self, code: u8) {
         self.send(&ToGuardian::Quit { code }, &[]);
     }

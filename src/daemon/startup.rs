@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::client::registry::{self, Registered};
 use crate::core::supervisor::{Seeds, Supervisor};
 use crate::daemon::accesses::Accesses;
+use crate::daemon::announce::Announcer;
 use crate::daemon::engine::Engine;
 use crate::daemon::ledger::Ledger;
 use crate::daemon::listeners::Listeners;
@@ -208,6 +209,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         oom: crate::os::oom::Watch::new(),
         notices: Notices::default(),
         notifying: Notifying::default(),
+        announcer: Announcer::from_env(),
         terminal,
         keeper,
         state_dirty: None,
@@ -301,6 +303,7 @@ fn first_status(plan: &Plan, started_at: Timestamp) -> Status {
         config: plan.file.as_ref().map(|path| path.display().to_string()),
         web: plan.web.listen.map(|address| address.to_string()),
         own: OwnUsage::default(),
+        stopping: false,
         warnings: vec![],
         services: vec![],
     }

@@ -204,6 +204,7 @@ impl Engine {
             config: plan.file.as_ref().map(|path| path.display().to_string()),
             web: plan.web.listen.map(|address| address.to_string()),
             own: self.usages.own,
+            stopping: self.core.is_ending(),
             warnings: self.all_warnings(),
             services,
         }

@@ -25,10 +25,11 @@ use crate::guardian::runs::Runs;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
 use crate::guardian::turn::Guardian;
 use crate::model::names::Pid;
+use crate::os::notify::Manager;
 use crate::os::signals::{self, Signals};
 use crate::os::spawn::{SpawnFailure, Spawner};
 use crate::os::terminal::Settings;
-use crate::os::{clock, environment, limits, seqpacket, tree};
+use crate::os::{clock, environment, limits, oom, seqpacket, tree};
 
 /// A guardian has settled this long after its start, in milliseconds.
 const SETTLED_MS: u64 = 2_000;
@@ -140,6 +141,8 @@ fn work() -> Result<u8, GuardianError> {
         unheard: Unheard::default(),
         listening: true,
         asked_for_room: false,
+        manager: Manager::from_env(),
+        spared: oom::is_spared(),
     };
     guardian.serve().map_err(GuardianError::Wait)
 }

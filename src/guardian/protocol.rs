@@ -108,6 +108,11 @@ pub enum ToGuardian {
         /// Whether the rest of our process group is to stop as well: it has not had the key's signal.
         group: bool,
     },
+    /// Tell the manager that everup is a service of (NOTIFY_SOCKET): it listens to its main process alone.
+    Announce {
+        /// One thing a line, as sd_notify(3) has it.
+        text: String,
+    },
     /// End all trees, wait for the engine to end by itself, then exit with this code.
     Quit {
         /// The exit code.

@@ -14,12 +14,13 @@ use crate::guardian::runs::Runs;
 use crate::guardian::trees::Trees;
 use crate::model::names::Pid;
 use crate::model::service::{End, SpawnStage};
+use crate::os::notify::Manager;
 use crate::os::reap::{self, Reaped};
 use crate::os::signals::Signals;
 use crate::os::spawn::{SpawnFailure, Spawner, Spawning};
 use crate::os::terminal::Settings;
 use crate::os::tree::Process;
-use crate::os::{clock, job, memory};
+use crate::os::{clock, job, memory, oom};
 
 /// What the loop's events are about; all others are about the process with that token.
 const SIGNALS: u64 = u64::MAX;
@@ -69,6 +70,10 @@ pub(super) struct Guardian {
     pub(super) listening: bool,
     /// So does room for ours.
     pub(super) asked_for_room: bool,
+    /// Who wants to know how everup is.
+    pub(super) manager: Option<Manager>,
+    /// Whether we are spared when memory runs out; what we start is not to be.
+    pub(super) spared: bool,
 }
 
 /// About to stop, as soon as the engine has.
@@ -213,6 +218,10 @@ impl Guardian {
         self.spawning = self.spawning.saturating_sub(1);
         match outcome {
             Ok(()) => {
+                if self.spared {
+                    // It may have ended meanwhile.
+                    let _ = oom::spare_no_longer(run.session);
+                }
                 self.post.send(self.trees.spawned(token, run), &run.pipes);
             }
             Err(SpawnFailure { stage, errno }) => {
@@ -299,6 +308,12 @@ impl Guardian {
             }
             ToGuardian::Suspend { group } => {
                 self.suspending = Some(Suspending { group, until: now_ms() + STOPPING });
+            }
+            ToGuardian::Announce { text } => {
+                if let Some(manager) = &self.manager {
+                    // It may be on its way to its own next life; the engine says again what must be heard.
+                    let _ = manager.tell(&text);
+                }
             }
             ToGuardian::Quit { code } => {
                 let now = now_ms();

@@ -27,7 +27,7 @@ mod selector;
 mod stall;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::net::SocketAddr;

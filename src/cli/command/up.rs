@@ -24,6 +24,7 @@ use crate::model::command::{Outcome, PlanChange, PlanChangeKind};
 use crate::model::names::ServiceName;
 use crate::model::plan::Plan;
 use crate::model::units::parse_duration;
+use crate::os::notify::Manager;
 use crate::os::terminal;
 
 /// `--log-format`.
@@ -85,8 +86,18 @@ pub(crate) fn run(args: &Up, context: &Context) -> Result<ExitCode, Failure> {
     if detach::is_detached() {
         return become_guardian();
     }
+    if args.detach && std::process::id() == 1 {
+        return Err(Failure::new(
+            Exit::Usage,
+            "cannot go into the background as PID 1: a container ends with its first process",
+        )
+        .hint("leave out -d: `everup up` stays in the foreground, and its output is the container's"));
+    }
     let project = registry::find_by_config(&file).map_or_else(|| Project::of(&plan), Project::from);
     if let Some(client) = project.connect_if_live()? {
+        if let Some(manager) = manager() {
+            return hand_over(&manager, &client).map(Into::into);
+        }
         return reconcile(args, &client, &file, start, context).map(Into::into);
     }
     if args.dry_run {
@@ -138,6 +149,29 @@ fn supervise(
 /// It only comes back when that fails.
 pub(crate) fn become_guardian() -> Result<ExitCode, Failure> {
     Err(Failure::failed(format!("cannot start everup's own parent process: {}", guardian::enter())))
+}
+
+/// The manager that started this very process as the main process of a unit.
+fn manager() -> Option<Manager> {
+    let started = std::env::var("SYSTEMD_EXEC_PID").ok()?;
+    if started == std::process::id().to_string() { Manager::from_env() } else { None }
+}
+
+/// The project outlived its main process, and its manager starts another: that one is told who it is now.
+fn hand_over(manager: &Manager, client: &Client) -> Result<Exit, Failure> {
+    let status = client.status()?;
+    let groups = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+    if groups("self") != groups(&status.pid.to_string()) {
+        return Err(Failure::failed(format!(
+            "cannot start {}: it runs already, outside of this unit (pid {})",
+            status.project, status.pid
+        ))
+        .hint("`everup down` ends that one; the unit can then be started"));
+    }
+    manager.tell(&format!("MAINPID={}\nREADY=1", status.pid)).map_err(|error| {
+        Failure::failed(format!("cannot tell the service manager about pid {}: {error}", status.pid))
+    })?;
+    Ok(Exit::Done)
 }
 
 fn reconcile(
