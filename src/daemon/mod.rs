@@ -5,6 +5,8 @@ mod asking;
 mod checks;
 mod commands;
 mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod journal;
 mod listeners;
 mod metering;

@@ -1,6 +1,7 @@
 //! Opens everything the engine works with, in an order that leaves nothing behind when a step fails.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -133,7 +134,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         socket: socket_path.clone(),
         pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
     };
-    let mut warnings = vec![];
+    let mut warnings: Vec<_> = plan.web.token_file.as_deref().and_then(readable_token).into_iter().collect();
     let listed = registry::register(&entry)
         .map_err(|error| warnings.push(Warning { code: "not_listed".to_owned(), message: error.to_string() }))
         .ok();
@@ -299,6 +300,18 @@ fn open_tcp(
             tracing::error!(%error, "the TCP door is closed");
         }
     })))
+}
+
+/// Whoever can read the token can change every service.
+fn readable_token(path: &Path) -> Option<Warning> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o044 != 0).then(|| Warning {
+        code: "token_readable".to_owned(),
+        message: format!(
+            "web.token_file {} can be read by others (mode {mode:04o}): `chmod 600` keeps it to its owner",
+            path.display()
+        ),
+    })
 }
 
 fn read_token(path: &Path) -> Result<String, StartError> {

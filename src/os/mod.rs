@@ -16,6 +16,7 @@ pub mod notify;
 pub mod oom;
 pub mod own;
 pub mod pipe;
+pub mod privacy;
 mod procfs;
 pub mod program;
 pub mod readiness;

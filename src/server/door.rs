@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_LENGTH};
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
-use axum::http::{Request, Response, Uri};
+use axum::http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
@@ -108,6 +108,10 @@ impl Door {
     pub(crate) async fn answer(&self, request: Request<Incoming>, connection: Connection) -> Response<Body> {
         let headers = request.headers().clone();
         let mut response = self.lead(request, connection).await;
+        if headers.contains_key(TRANSFER_ENCODING) {
+            // A proxy before us may have seen another end of this request: what follows it is not to be a request.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(denied) = response.extensions_mut().remove::<Denied>().filter(|_| page::is_browser(&headers)) {
             let kept = response.headers_mut().remove(ALLOW);
             response = page::refused::page(&denied, &headers, self.port());
