@@ -28,6 +28,8 @@ use crate::server::tests::canned;
 const TOKEN: &str = "s3cret";
 /// Visitors of a fuzzer have no time.
 const SOON: Duration = Duration::from_millis(50);
+/// For ending a connection that its visitor has left.
+const FAREWELL: Duration = Duration::from_millis(5);
 /// What a connection in memory holds.
 const ROOM: usize = 64 << 10;
 
@@ -106,14 +108,23 @@ impl Desk {
             let (ours, mut theirs) = tokio::io::duplex(ROOM);
             let seat = Seats::new(1).seat();
             let served = connection(Arc::clone(door), ours, visitor, limits, seat, self.closing.subscribe());
+            let (gone, left) = tokio::sync::oneshot::channel::<()>();
             let asks = async {
                 // The other side may close before it has taken all; what it answered counts.
                 let _ = theirs.write_all(bytes).await;
                 let _ = theirs.shutdown().await;
                 let mut answer = vec![];
                 let _ = tokio::time::timeout(SOON, theirs.read_to_end(&mut answer)).await;
-                drop(theirs);
+                drop((theirs, gone));
                 answer
+            };
+            // A stream behind which more was sent learns of the visitor's end when it next has something to say.
+            let served = async {
+                tokio::pin!(served);
+                tokio::select! {
+                    () = &mut served => {}
+                    _ = left => drop(tokio::time::timeout(FAREWELL, served).await),
+                }
             };
             tokio::join!(served, asks).1
         })
