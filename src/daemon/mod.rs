@@ -6,6 +6,8 @@ mod asking;
 mod checks;
 mod commands;
 mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod journal;
 pub mod ledger;
 mod listeners;

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -179,6 +180,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         socket: socket_path.clone(),
         pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
     };
+    warnings.extend(plan.web.token_file.as_deref().and_then(readable_token));
     let listed = registry::register(&entry)
         .map_err(|error| warnings.push(Warning { code: "not_listed".to_owned(), message: error.to_string() }))
         .ok();
@@ -361,6 +363,18 @@ fn open_tcp(
         }
     });
     Ok(Some((server, socket)))
+}
+
+/// Whoever can read the token can change every service.
+fn readable_token(path: &Path) -> Option<Warning> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o044 != 0).then(|| Warning {
+        code: "token_readable".to_owned(),
+        message: format!(
+            "web.token_file {} can be read by others (mode {mode:04o}): `chmod 600` keeps it to its owner",
+            path.display()
+        ),
+    })
 }
 
 fn read_token(path: &Path) -> Result<String, StartError> {

@@ -29,7 +29,7 @@ use crate::os::notify::Manager;
 use crate::os::signals::{self, Signals};
 use crate::os::spawn::{SpawnFailure, Spawner};
 use crate::os::terminal::Settings;
-use crate::os::{clock, environment, limits, oom, seqpacket, tree};
+use crate::os::{clock, environment, limits, oom, privacy, seqpacket, tree};
 
 /// A guardian has settled this long after its start, in milliseconds.
 const SETTLED_MS: u64 = 2_000;
@@ -59,6 +59,10 @@ pub fn role() -> Role {
         Some(ROLE_ENGINE) => {
             // As early as can be: a Ctrl-C that ended us would take the order out of the shutdown. Blocking cannot fail.
             let _ = signals::leave_to_parent();
+            // Before the first secret is read. Where the kernel refuses it, everything else still holds.
+            let _ = privacy::keep_memory();
+            // Whatever it makes is for nobody else. Children have the guardian's.
+            privacy::keep_files();
             environment::set_process_name(NAME);
             Role::Engine
         }
@@ -111,6 +115,8 @@ fn work() -> Result<u8, GuardianError> {
     let mut spawner = Spawner::new().map_err(GuardianError::Prepare)?;
     // Two descriptors a service go beyond the usual soft limit soon; if it cannot be raised, spawns say so in time.
     let _ = limits::raise_open_files();
+    // Where the kernel refuses it, everything else still holds.
+    let _ = privacy::keep_memory();
     let foreign = tree::children(Pid(std::process::id().cast_signed()));
     let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
     // Before the engine can change it.

@@ -52,7 +52,7 @@ impl Record {
         Self { kind: Kind::Log, offset: 0, wall: Timestamp(0), run: Run(inode) }
     }
 
-    fn encode(&self) -> [u8; SIZE] {
+    pub(super) fn encode(&self) -> [u8; SIZE] {
         let mut bytes = [0; SIZE];
         bytes[4] = match self.kind {
             Kind::Log => 1,

@@ -18,6 +18,7 @@ pub mod oom;
 pub mod own;
 pub mod pidfd;
 pub mod pipe;
+pub mod privacy;
 mod procfs;
 pub mod program;
 pub mod readiness;
