@@ -6,6 +6,7 @@ mod checks;
 mod commands;
 mod engine;
 mod journal;
+mod leftovers;
 mod listeners;
 mod metering;
 mod news;

@@ -497,6 +497,7 @@ fn brief_event(event: &Event) -> String {
             format!("Ended {} {end:?} empty={}", life(instance, *run), traces.tree_empty)
         }
         Event::TreeGone { instance, run } => format!("TreeGone {}", life(instance, *run)),
+        Event::Left { instance, run, processes } => format!("Left {} {processes:?}", life(instance, *run)),
         Event::Probed { instance, run, role, seq, verdict, .. } => {
             format!("Probed {} {role:?} {seq} {verdict:?}", life(instance, *run))
         }

@@ -118,7 +118,7 @@ fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) 
 /// # Errors
 /// It only comes back when that fails.
 pub(crate) fn become_guardian() -> Result<ExitCode, Failure> {
-    Err(Failure::failed(format!("cannot start everup's own parent process: {}", guardian::enter())))
+    Err(Failure::no_guardian(Exit::Failed, &guardian::enter()))
 }
 
 fn reconcile(
