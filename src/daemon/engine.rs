@@ -277,7 +277,8 @@ impl Engine {
                     }
                     let counted = oom_kills.filter(|kills| *kills > 0 && !matches!(oom, OomTrace::Proven(_)));
                     let oom_beside = counted.map(|kills| self.oom_count(&running, kills));
-                    let traces = Traces { tree_empty, oom, oom_beside, obstacle: None };
+                    let left = if tree_empty { vec![] } else { self.left_of(token, &running) };
+                    let traces = Traces { tree_empty, left, oom, oom_beside, obstacle: None };
                     Some(Event::Ended { instance: running.instance, run: running.run, end, traces })
                 }
                 Owner::Command(teller) => tell(&teller, CommandNews::Ended(end, tree_empty)),

@@ -10,6 +10,7 @@ mod engine;
 pub mod fuzz;
 mod journal;
 pub mod ledger;
+mod leftovers;
 mod listeners;
 mod metering;
 mod news;

@@ -42,6 +42,7 @@ impl Engine {
                     }
                     self.processes.end_tree_of(&instance, run);
                 }
+                Action::Look { instance, run } => events.extend(self.look_at(instance, run)),
                 Action::Ask { instance, run, role, seq, plan } => self.ask(instance, run, role, seq, &plan),
                 Action::Dismiss { instance, run } => self.dismiss(&instance, run),
                 Action::RunHook { instance, run, hook, plan, cause, end } => {

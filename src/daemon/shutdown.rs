@@ -37,6 +37,7 @@ impl Engine {
     pub(super) async fn finish(&mut self) -> u8 {
         let code = self.exit_code.unwrap_or(1);
         self.publish();
+        self.tell_what_is_left();
         let _ = self.stopping.send(true);
         self.doors.close().await;
         self.await_records().await;

@@ -21,6 +21,9 @@ use crate::os::spawn::SpawnSpec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Token(pub u64);
 
+/// The variable by which an orphan says whose it is: a word for each everup above it, the token behind its last dot.
+pub const TOKEN_VARIABLE: &str = "EVERUP_TOKEN";
+
 /// Names one socket, or lock, that the guardian holds. Chosen by the engine, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SocketKey(pub u64);

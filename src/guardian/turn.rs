@@ -188,6 +188,9 @@ impl Guardian {
             }
         }
         let lingering = if others { self.runs.lingering() } else { Vec::new() };
+        if !ended.is_empty() || !lingering.is_empty() {
+            self.trees.look(&self.runs);
+        }
         for (token, reaped) in ended {
             self.decide_spawn(token);
             if self.runs.get(token).is_some_and(|run| run.failed) {
@@ -208,6 +211,7 @@ impl Guardian {
         for token in lingering {
             self.look_after(token);
         }
+        self.trees.look_away();
     }
 
     /// Tells whether a process has come to its program, as soon as that is decided.
@@ -334,7 +338,11 @@ impl Guardian {
         let Some(run) = self.runs.get(token) else { return };
         let targets = match run.main {
             _ if tree => self.trees.members(token, run, &self.runs),
-            main => main.into_iter().filter_map(Process::find).collect(),
+            main => {
+                // Most signals to it are its end; what it leaves behind must be known then.
+                self.trees.remember(token, run, &self.runs);
+                main.into_iter().filter_map(Process::find).collect()
+            }
         };
         let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
         for target in &targets {

@@ -103,10 +103,7 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
         Failure::new(Exit::RunTrouble, "cannot run it: its options make no sense")
     })?;
     if !context.is_engine() {
-        return Err(Failure::new(
-            Exit::RunTrouble,
-            format!("cannot start everup's own parent process: {}", guardian::enter()),
-        ));
+        return Err(Failure::no_guardian(Exit::RunTrouble, &guardian::enter()));
     }
     let link = Link::from_env().ok_or_else(|| {
         Failure::new(Exit::RunTrouble, "cannot find the parent process: EVERUP_GUARDIAN_FD is missing")

@@ -148,7 +148,7 @@ fn supervise(
 /// # Errors
 /// It only comes back when that fails.
 pub(crate) fn become_guardian() -> Result<ExitCode, Failure> {
-    Err(Failure::failed(format!("cannot start everup's own parent process: {}", guardian::enter())))
+    Err(Failure::no_guardian(Exit::Failed, &guardian::enter()))
 }
 
 /// The manager that started this very process as the main process of a unit.

@@ -85,6 +85,8 @@ pub(crate) struct Instance {
     pub(crate) unkillable: bool,
     /// The latest run ended with success while the rest of its tree ran on, as what puts itself in the background does.
     pub(crate) daemonised: bool,
+    /// The processes that these two are about, each in words.
+    pub(crate) left: Vec<String>,
     /// Not wanted, but it lives on until those that need it and are on their way out too are gone.
     pub(crate) leaving: Option<Explained>,
     /// Why nobody wants it any more.
@@ -243,6 +245,7 @@ impl Instance {
             healing: None,
             unkillable: false,
             daemonised: false,
+            left: vec![],
             leaving: None,
             rest_cause: None,
             start_cause: None,

@@ -219,6 +219,7 @@ impl Supervisor {
                 self.with(&instance, now, out, |i, cx| i.ended(run, &end, &traces, cx));
             }
             Event::TreeGone { instance, .. } => self.with(&instance, now, out, Instance::tree_gone),
+            Event::Left { instance, processes, .. } => self.with(&instance, now, out, |i, _| i.left = processes),
             Event::Probed { instance, role, seq, verdict, took_us, busy, .. } => {
                 let answer = Answer { role, seq, verdict: &verdict, took_us, busy };
                 self.with(&instance, now, out, |i, cx| i.probed(&answer, cx));
