@@ -213,6 +213,7 @@ mod tests {
                     | ToGuardian::Forget { .. }
                     | ToGuardian::Adopt { .. }
                     | ToGuardian::Sweep { .. }
+                    | ToGuardian::LeaveNothing
                     | ToGuardian::Remember
                     | ToGuardian::Suspend { .. }
                     | ToGuardian::Announce { .. }

@@ -255,6 +255,11 @@ impl Processes {
         self.send(&ToGuardian::Sweep { mark }, &[]);
     }
 
+    /// Nothing is to outlive us and the guardian.
+    pub(super) fn leave_nothing(&self) {
+        self.send(&ToGuardian::LeaveNothing, &[]);
+    }
+
     /// The commands under way are lost with the guardian that started them.
     pub(super) fn lose_commands(&self) {
         self.table.borrow_mut().owners.retain(|_, owner| match owner {

@@ -90,6 +90,8 @@ impl Engine {
         if lasts {
             self.hold_all();
             self.remember_anew();
+        } else {
+            self.processes.leave_nothing();
         }
     }
 
