@@ -8,6 +8,7 @@
 
 mod support;
 
+mod adopt;
 mod attack;
 mod deaths;
 mod dev;
