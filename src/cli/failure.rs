@@ -89,6 +89,15 @@ impl Failure {
         Self::new(Exit::Failed, message)
     }
 
+    /// everup could not be executed again as the parent of what it runs.
+    pub(crate) fn no_guardian(exit: Exit, error: &std::io::Error) -> Self {
+        let failure = Self::new(exit, format!("cannot start everup's own parent process: {error}"));
+        match error.kind() {
+            std::io::ErrorKind::NotFound => failure.hint("everup needs /proc: is it mounted here?"),
+            _ => failure,
+        }
+    }
+
     /// What to do next.
     #[must_use]
     pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {

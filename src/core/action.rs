@@ -55,6 +55,13 @@ pub enum Action {
         /// It was asked to end and did not within its timeout.
         overdue: bool,
     },
+    /// Look which processes of the tree live. News: `Left`.
+    Look {
+        /// Whose.
+        instance: InstanceId,
+        /// Which life.
+        run: Run,
+    },
     /// Put a question. News: `Probed` with this `seq`.
     Ask {
         /// Whom.

@@ -3,6 +3,7 @@
 //! Boot and people's commands never take from it.
 
 use crate::model::units::Moment;
+use serde::{Deserialize, Serialize};
 
 /// Tokens a second.
 const RATE: u64 = 100;
@@ -10,7 +11,7 @@ const RATE: u64 = 100;
 const BURST: u64 = 500;
 
 /// The bucket, counted in thousandths of a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Budget {
     milli_tokens: u64,
     filled: Moment,

@@ -5,9 +5,10 @@
 use crate::core::event::{OomTrace, Traces};
 use crate::model::service::{Cause, Certainty, End};
 use crate::model::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 /// A cause with its proof.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Explained {
     /// The cause.
     pub(crate) cause: Cause,

@@ -3,6 +3,7 @@
 use crate::core::action::Action;
 use crate::core::budget::Budget;
 use crate::model::units::Now;
+use serde::{Deserialize, Serialize};
 
 /// The surroundings of one step.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(crate) struct Context<'a> {
 }
 
 /// Seeded randomness (splitmix64), so that a recorded list of events replays exactly.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {

@@ -1,5 +1,6 @@
 //! Which watched files differ from what a run started with, and how they are named.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use crate::model::watch::{Content, FileChange};
 const NAMED: usize = 2;
 
 /// The files that differ from what a run started with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Drift {
     files: BTreeMap<PathBuf, Differs>,
     /// It is known what becomes of them while the instance is wanted.
@@ -19,7 +20,7 @@ pub(crate) struct Drift {
 }
 
 /// One of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Differs {
     at_start: Option<Content>,
     now: Option<Content>,

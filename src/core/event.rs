@@ -59,6 +59,15 @@ pub enum Event {
         /// Which life.
         run: Run,
     },
+    /// What lives of the run's tree, as `Action::Look` asked.
+    Left {
+        /// Whose.
+        instance: InstanceId,
+        /// Which life.
+        run: Run,
+        /// Its processes, each in words.
+        processes: Vec<String>,
+    },
     /// A probe was answered.
     Probed {
         /// Whose.
@@ -134,6 +143,7 @@ impl Event {
             Self::Spawned { instance, run, .. }
             | Self::Ended { instance, run, .. }
             | Self::TreeGone { instance, run }
+            | Self::Left { instance, run, .. }
             | Self::Probed { instance, run, .. }
             | Self::Notified { instance, run, .. }
             | Self::Used { instance, run, .. }
@@ -150,6 +160,8 @@ impl Event {
 pub struct Traces {
     /// Whether nothing else of the tree was alive; then no `TreeGone` follows.
     pub tree_empty: bool,
+    /// The other processes of the tree, each in words.
+    pub left: Vec<String>,
     /// What the kernel says about memory.
     pub oom: OomTrace,
     /// Kills for memory of others in its tree, as a sentence of evidence: never the cause of this end by themselves.

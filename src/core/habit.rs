@@ -1,5 +1,6 @@
 //! Files that a program writes into its own tree right after each start: they must not restart it for ever.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,7 @@ const TIMES: u8 = 3;
 const TIMES_OF_SOURCE: u8 = 10;
 
 /// What an instance writes after its starts. Taking over new files without a new process counts as a start too.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Habits {
     /// Counts the starts.
     start: u64,
@@ -29,7 +30,7 @@ pub(crate) struct Habits {
 }
 
 /// A file that may be the program's own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Written {
     /// After which start the last time.
     start: u64,

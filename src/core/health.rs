@@ -3,6 +3,7 @@
 //! Thresholds follow kubelet: a probe changes its finding after `failures` or `successes` in a row. The start gate
 //! differs: its refusals are no failures, only its deadline is.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::core::context::Dice;
@@ -21,7 +22,7 @@ const LOST_AFTER: Duration = Duration::from_secs(5);
 const MOST_EXCUSES: u8 = 10;
 
 /// The probes of one run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Health {
     started: Moment,
     tracks: Vec<Track>,
@@ -32,7 +33,7 @@ pub(crate) struct Health {
 }
 
 /// One probe's counters.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Track {
     role: ProbeRole,
     next_at: Option<Moment>,
@@ -47,7 +48,7 @@ struct Track {
 }
 
 /// A question under way.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Flight {
     seq: u64,
     /// Its answer is given up at this moment, and the question put again.
@@ -243,6 +244,15 @@ impl Health {
             let listens = probe_of(plan, track.role).is_some_and(|probe| matches!(probe.how, ProbeKind::Log(_)));
             if listens && track.next_at.is_none() {
                 track.next_at = Some(now.after(FIRST_ASK));
+            }
+        }
+    }
+
+    /// Who asked has died: what was under way is asked anew.
+    pub(crate) fn ask_again(&mut self, now: Moment) {
+        for track in &mut self.tracks {
+            if track.in_flight.take().is_some() {
+                track.next_at = Some(now);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A cycle begins with a change (or a request), goes through the check if there is one, then through the swap, and ends
 //! once: done, or rolled back; or without a word when there is nothing left to swap.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ use crate::model::units::{Moment, Timestamp};
 const LISTED: usize = 20;
 
 /// The reloads of a service.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Reloads {
     /// Something has changed or was asked for that nothing has been decided about yet: since when.
     pub(crate) news: Option<Moment>,
@@ -36,7 +37,7 @@ pub(crate) struct Reloads {
 }
 
 /// A reload under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Cycle {
     pub(crate) number: u64,
     /// When the newest of what it is about was first seen, or asked for.
@@ -58,7 +59,7 @@ pub(crate) struct Cycle {
 }
 
 /// How far a cycle is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Step {
     /// The check runs; everything else stays as it is.
     Checking { seq: u64 },
@@ -69,7 +70,7 @@ pub(crate) enum Step {
 }
 
 /// What an instance must have behind it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Left {
     pub(crate) run: Run,
     /// The run it had when the cycle came to it: what has begun since serves newer code in any case.
@@ -85,7 +86,7 @@ impl Left {
 }
 
 /// How a cycle ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) number: u64,
     pub(crate) trouble: Option<Trouble>,
@@ -94,7 +95,7 @@ pub(crate) struct Verdict {
 }
 
 /// What went wrong.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Trouble {
     /// In its own words.
     pub(crate) words: String,

@@ -1,5 +1,6 @@
 //! A configured service and its instances.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,10 @@ use crate::model::service::{Desired, State};
 use crate::model::units::Moment;
 
 /// A service with its instances.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Service {
     pub(crate) name: ServiceName,
+    #[serde(skip, default = "crate::model::bare::nameless")]
     pub(crate) plan: Arc<ServicePlan>,
     pub(crate) instances: BTreeMap<u32, Instance>,
     /// Gone from the file: stopped, then forgotten.
@@ -31,7 +33,7 @@ pub(crate) struct Service {
 }
 
 /// A restart of several instances, one at a time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Roll {
     /// Those to come.
     pub(crate) queue: VecDeque<Turn>,
@@ -40,7 +42,7 @@ pub(crate) struct Roll {
 }
 
 /// One instance's turn.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Turn {
     pub(crate) index: u32,
     /// The run it must leave behind.

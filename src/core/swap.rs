@@ -18,7 +18,7 @@ use crate::model::probe::ProbeKind;
 use crate::model::service::{Cause, Certainty, Desired};
 use crate::model::signal::Signal;
 use crate::model::units::Moment;
-use crate::model::watch::{FileChange, in_short};
+use crate::model::watch::FileChange;
 
 impl Service {
     /// Files of it have changed.
@@ -199,7 +199,7 @@ impl Service {
     fn check_in_words(&self, files: &[PathBuf]) -> Option<String> {
         let plan = &self.plan;
         let commands = plan.watch.as_ref()?.checks(files, &plan.cwd, plan.slots(1));
-        let shown = in_short(commands.first()?);
+        let shown = commands.first()?.shown.clone();
         Some(if commands.len() > 1 { format!("{shown} and {} more", commands.len() - 1) } else { shown })
     }
 
@@ -213,6 +213,13 @@ impl Service {
     }
 
     /// The files that differ for any instance that is to run, each with whether it is there.
+    /// The check under way once more: the process that waited for it has died.
+    pub(crate) fn check_again(&self) -> Option<Action> {
+        let seq = self.reload.checking()?;
+        let files = self.new_files().into_iter().filter(|(_, there)| *there).map(|(path, _)| path).collect();
+        Some(Action::Check { service: self.name.clone(), seq, plan: self.plan.clone(), files })
+    }
+
     fn new_files(&self) -> BTreeMap<PathBuf, bool> {
         let up = self.wanted().filter(|instance| instance.desired == Desired::Up);
         up.flat_map(|instance| instance.drift.files()).map(|(path, there)| (path.clone(), there)).collect()

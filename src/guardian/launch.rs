@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::guardian::link::FD_VARIABLE;
+use crate::guardian::link::{FD_VARIABLE, RESUMES_VARIABLE};
 use crate::guardian::protocol::{StdioSpec, Token};
 use crate::guardian::runs::Run;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
@@ -14,10 +14,12 @@ use crate::model::service::SpawnStage;
 use crate::os::pipe;
 use crate::os::spawn::{Beyond, Home, Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
 
-/// Starts the engine: this very program with the same arguments, speaking to us over `socket`.
-pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Spawning, SpawnFailure> {
+/// Starts the engine: this very program with the same arguments, speaking to us over `socket`. `resumes`: it takes over
+/// from one that died.
+pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>, resumes: bool) -> Result<Spawning, SpawnFailure> {
     let number = socket.as_raw_fd().to_string();
-    let own = [(ROLE_VARIABLE, ROLE_ENGINE), (FD_VARIABLE, number.as_str())];
+    let resumes = if resumes { "1" } else { "" };
+    let own = [(ROLE_VARIABLE, ROLE_ENGINE), (FD_VARIABLE, number.as_str()), (RESUMES_VARIABLE, resumes)];
     let inherited =
         std::env::vars_os().filter(|(key, _)| own.iter().all(|(ours, _)| key.as_encoded_bytes() != ours.as_bytes()));
     let env = inherited.chain(own.map(|(key, value)| (key.into(), value.into())));

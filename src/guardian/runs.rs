@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
-use crate::guardian::protocol::Token;
-use crate::model::names::Pid;
+use crate::guardian::protocol::{FromGuardian, Token};
+use crate::model;
+use crate::model::names::{InstanceId, Pid};
 use crate::os::cgroup::Group;
 use crate::os::cgroup::bounds::Bounds;
 use crate::os::spawn::Spawning;
@@ -24,6 +25,12 @@ pub(super) struct Run {
     pub(super) group: Option<Group>,
     /// What limits its memory and CPU.
     pub(super) bounds: Bounds,
+    /// The run it is; none: a command.
+    pub(super) of: Option<(InstanceId, model::names::Run)>,
+    /// A signal was sent to it.
+    pub(super) signalled: bool,
+    /// How its main process ended, as the engine was told.
+    pub(super) ended: Option<FromGuardian>,
     /// Our ends of its pipes: nothing it wrote is lost while the engine is away.
     pub(super) pipes: Vec<OwnedFd>,
     /// Nothing of it lives any more.
@@ -40,6 +47,9 @@ impl Run {
             session: spawning.pid,
             spawning: Some(spawning),
             failed: false,
+            of: None,
+            signalled: false,
+            ended: None,
             group,
             bounds,
             pipes,
@@ -96,6 +106,11 @@ impl Runs {
         }
         self.living.insert(token);
         self.by_token.insert(token, run);
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Token, &Run)> {
+        self.by_token.iter().map(|(token, run)| (*token, run))
     }
 
     pub(super) fn get(&self, token: Token) -> Option<&Run> {
@@ -194,6 +209,9 @@ mod tests {
         Run {
             spawning: None,
             failed: false,
+            of: None,
+            signalled: false,
+            ended: None,
             main: Some(Pid(pid)),
             session: Pid(pid),
             group: None,

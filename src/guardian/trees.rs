@@ -1,17 +1,16 @@
 //! The process tree of a run: by its control group where it has one, else by descent.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
-use crate::guardian::protocol::Token;
+pub(super) use crate::guardian::protocol::TOKEN_VARIABLE;
+use crate::guardian::protocol::{FromGuardian, Token};
 use crate::guardian::runs::{Run, Runs};
 use crate::model::names::Pid;
 use crate::os::cgroup::bounds::{Bounds, Controller, Controllers, Most};
 use crate::os::cgroup::{Group, Groups, NoCgroup, counts};
 use crate::os::tree::{self, Process};
-
-/// The variable by which an orphan says whose it is. It holds a word for each everup above it.
-pub(super) const TOKEN_VARIABLE: &str = "EVERUP_TOKEN";
 
 /// Finds, signals and kills trees.
 #[derive(Debug)]
@@ -28,6 +27,11 @@ pub(super) struct Trees {
     mark: String,
     /// The words of the everups above us.
     above: String,
+    /// The orphans by their run, once they have been looked for: see [`Trees::look`].
+    looked: RefCell<Option<BTreeMap<Token, Vec<Pid>>>>,
+    /// Those that hung on a run when it was last signalled: how a process is known that bears no mark any more when it
+    /// has lost its parent.
+    known: RefCell<BTreeMap<Process, Token>>,
 }
 
 impl Trees {
@@ -43,6 +47,8 @@ impl Trees {
             foreign,
             mark: format!("{own}-{now}."),
             above: if above.is_empty() { String::new() } else { format!("{above} ") },
+            looked: RefCell::default(),
+            known: RefCell::default(),
         }
     }
 
@@ -51,31 +57,72 @@ impl Trees {
         format!("{}{}{}", self.above, self.mark, token.0)
     }
 
+    /// What the engine is told of a run that executes its program.
+    pub(super) fn spawned(&self, token: Token, run: &Run) -> FromGuardian {
+        let cgroup = self.groups.as_ref().ok().zip(run.group.as_ref()).map(|(groups, group)| groups.path_of(group));
+        FromGuardian::Spawned { token, pid: run.session, cgroup, limited: run.bounds.limited.clone() }
+    }
+
+    /// Looks for orphans once for all questions until [`Trees::look_away`]; nothing is to be reaped in between.
+    pub(super) fn look(&self, runs: &Runs) {
+        *self.looked.borrow_mut() = Some(self.orphans(runs));
+    }
+
+    /// What was seen may be over.
+    pub(super) fn look_away(&self) {
+        *self.looked.borrow_mut() = None;
+    }
+
     /// Whether nothing of the run's tree lives but, perhaps, its main process.
     pub(super) fn is_empty(&self, token: Token, run: &Run, runs: &Runs) -> bool {
-        match (&self.groups, &run.group) {
+        let nobody_inside = match (&self.groups, &run.group) {
             (Ok(groups), Some(group)) => groups.is_empty(group),
-            // A list of children can miss one while another ends; twice in a row it does not.
-            _ => (0..2).all(|_| self.orphans_of(token, runs).is_empty()),
-        }
+            _ => true,
+        };
+        // A process can leave its group; it hangs on us all the same.
+        nobody_inside && self.orphans_of(token, runs).is_empty()
     }
 
     /// Every living process of the run's tree.
     pub(super) fn members(&self, token: Token, run: &Run, runs: &Runs) -> Vec<Process> {
-        if let (Ok(groups), Some(group)) = (&self.groups, &run.group) {
-            return groups.procs(group).unwrap_or_default().into_iter().filter_map(Process::find).collect();
-        }
+        let hanging = self.remember(token, run, runs);
+        let inside = self.inside(run).into_iter().filter_map(Process::find);
+        hanging.into_iter().chain(inside).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Every living process that hangs on the run. Each is known from now on, whatever becomes of its parent, its
+    /// session and its environment.
+    pub(super) fn remember(&self, token: Token, run: &Run, runs: &Runs) -> Vec<Process> {
         let roots = run.main.into_iter().chain(self.orphans_of(token, runs));
         let pids: BTreeSet<Pid> = roots.flat_map(|root| tree::descendants(root, &|_| false)).collect();
-        pids.into_iter().filter_map(Process::find).collect()
+        let found: Vec<Process> = pids.into_iter().filter_map(Process::find).collect();
+        let mut known = self.known.borrow_mut();
+        known.retain(|_, of| runs.get(*of).is_some_and(|run| !run.gone));
+        known.extend(found.iter().map(|process| (*process, token)));
+        found
+    }
+
+    /// Those in its control group.
+    fn inside(&self, run: &Run) -> Vec<Pid> {
+        match (&self.groups, &run.group) {
+            (Ok(groups), Some(group)) => groups.procs(group).unwrap_or_default(),
+            _ => Vec::new(),
+        }
     }
 
     /// Kills every process of the run's tree once; what is born meanwhile is left to the next time.
     pub(super) fn kill(&self, token: Token, run: &Run, runs: &Runs) {
-        if let (Ok(groups), Some(group)) = (&self.groups, &run.group)
-            && groups.kill(group).is_ok()
-        {
-            return;
+        if let (Ok(groups), Some(group)) = (&self.groups, &run.group) {
+            // Who has left the group is killed with it: afterwards nobody could tell whose it was.
+            let hanging = self.remember(token, run, runs);
+            let inside: BTreeSet<Pid> = self.inside(run).into_iter().collect();
+            if groups.kill(group).is_ok() {
+                for escaped in hanging.into_iter().filter(|process| !inside.contains(&process.pid)) {
+                    // It may have ended meanwhile; what lives is found again.
+                    let _ = escaped.signal(libc::SIGKILL);
+                }
+                return;
+            }
         }
         let mut known = BTreeSet::new();
         // A few rounds at once catch up with a tree that still grows.
@@ -164,16 +211,28 @@ impl Trees {
     }
 
     fn orphans_of(&self, token: Token, runs: &Runs) -> Vec<Pid> {
-        tree::children(self.own)
-            .into_iter()
-            .filter(|child| !runs.is_main(*child) && !self.foreign.contains(child))
-            .filter(|child| Process::find(*child).is_some())
-            .filter(|child| {
-                let owner = self.token_of(*child);
-                let owner = owner.or_else(|| runs.of_session(tree::session(*child)?));
-                owner == Some(token)
-            })
-            .collect()
+        if let Some(looked) = &*self.looked.borrow() {
+            return looked.get(&token).cloned().unwrap_or_default();
+        }
+        self.orphans(runs).remove(&token).unwrap_or_default()
+    }
+
+    /// The processes that have lost their parent and hang on us, by the run they come from.
+    fn orphans(&self, runs: &Runs) -> BTreeMap<Token, Vec<Pid>> {
+        // A list of children can miss one while another ends; twice in a row it does not.
+        let children: BTreeSet<Pid> = (0..2).flat_map(|_| tree::children(self.own)).collect();
+        let mut found: BTreeMap<Token, Vec<Pid>> = BTreeMap::new();
+        for child in children {
+            if Some(child) == self.engine || runs.is_main(child) || self.foreign.contains(&child) {
+                continue;
+            }
+            let Some(process) = Process::find(child) else { continue };
+            let marked = self.token_of(child).or_else(|| runs.of_session(tree::session(child)?));
+            if let Some(token) = marked.or_else(|| self.known.borrow().get(&process).copied()) {
+                found.entry(token).or_default().push(child);
+            }
+        }
+        found
     }
 
     fn token_of(&self, pid: Pid) -> Option<Token> {

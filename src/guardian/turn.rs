@@ -8,7 +8,8 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::guardian::launch::{self, Descriptors};
 use crate::guardian::post::Post;
-use crate::guardian::protocol::{Capabilities, FromGuardian, SocketKey, ToGuardian, Token};
+use crate::guardian::protocol::{FromGuardian, SocketKey, ToGuardian, Token};
+use crate::guardian::revival::{Revival, Unheard};
 use crate::guardian::runs::Runs;
 use crate::guardian::trees::Trees;
 use crate::model::names::Pid;
@@ -23,7 +24,7 @@ use crate::os::{clock, job, memory, oom};
 
 /// What the loop's events are about; all others are about the process with that token.
 const SIGNALS: u64 = u64::MAX;
-const POST: u64 = u64::MAX - 1;
+pub(super) const POST: u64 = u64::MAX - 1;
 /// How many messages are taken before children are looked at again.
 const MESSAGES_A_TURN: usize = 32;
 /// After how many new processes memory is given back, once all of them execute their programs.
@@ -62,6 +63,13 @@ pub(super) struct Guardian {
     pub(super) terminal: Option<Settings>,
     pub(super) suspending: Option<Suspending>,
     pub(super) leaving: Option<Leaving>,
+    /// What another engine would go on from; none: the end of this one is the end.
+    pub(super) revival: Option<Revival>,
+    pub(super) unheard: Unheard,
+    /// The engine's messages wake the loop.
+    pub(super) listening: bool,
+    /// So does room for ours.
+    pub(super) asked_for_room: bool,
     /// Who wants to know how everup is.
     pub(super) manager: Option<Manager>,
     /// Whether we are spared when memory runs out; what we start is not to be.
@@ -94,16 +102,7 @@ impl Guardian {
     pub(super) fn serve(&mut self) -> io::Result<u8> {
         self.epoll.add(&self.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         self.epoll.add(&self.post, EpollEvent::new(EpollFlags::EPOLLIN, POST))?;
-        let mut asked_for_room = false;
-        let mut listening = true;
-        let hello = Capabilities {
-            guardian: Pid(std::process::id().cast_signed()),
-            cgroup: match &self.trees.groups {
-                Ok(groups) => Ok(groups.path().to_owned()),
-                Err(why) => Err(why.to_string()),
-            },
-        };
-        self.post.send(FromGuardian::Hello(hello), &[]);
+        self.post.send(FromGuardian::Hello(self.capabilities()), &[]);
         loop {
             if self.burst >= BURST && self.spawning == 0 {
                 self.burst = 0;
@@ -143,17 +142,18 @@ impl Guardian {
                 }
             }
             let now = now_ms();
-            if !self.post.is_open() && listening {
-                listening = false;
+            if !self.post.is_open() && self.listening {
+                self.listening = false;
                 self.epoll.delete(&self.post)?;
                 self.lose_engine(now);
-            } else if listening && self.post.is_waiting() != asked_for_room {
-                asked_for_room = !asked_for_room;
+            } else if self.listening && self.post.is_waiting() != self.asked_for_room {
+                self.asked_for_room = !self.asked_for_room;
                 let interest =
-                    if asked_for_room { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+                    if self.asked_for_room { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
                 self.epoll.modify(&self.post, &mut EpollEvent::new(interest, POST))?;
             }
             self.kill_again(now);
+            self.revive(now)?;
             self.suspend(now)?;
             if let Some(code) = self.leave(now) {
                 return Ok(code);
@@ -165,7 +165,8 @@ impl Guardian {
         while let Some(arrived) = self.signals.next()? {
             if arrived.signal != libc::SIGCHLD {
                 let news = FromGuardian::Signalled { signal: arrived.signal, from_terminal: arrived.from_terminal };
-                self.post.send(news, &[]);
+                self.post.send(news.clone(), &[]);
+                self.hear_in_its_place(news);
             }
         }
         Ok(())
@@ -187,6 +188,9 @@ impl Guardian {
             }
         }
         let lingering = if others { self.runs.lingering() } else { Vec::new() };
+        if !ended.is_empty() || !lingering.is_empty() {
+            self.trees.look(&self.runs);
+        }
         for (token, reaped) in ended {
             self.decide_spawn(token);
             if self.runs.get(token).is_some_and(|run| run.failed) {
@@ -197,7 +201,9 @@ impl Guardian {
             // As long as the group is there to be asked.
             let oom_kills = self.runs.get(token).and_then(|run| self.trees.oom_kills(run));
             let Reaped { end, cpu_us, max_rss, .. } = reaped;
-            self.post.send(FromGuardian::Ended { token, end, tree_empty, cpu_us, max_rss, oom_kills }, &[]);
+            let ended = FromGuardian::Ended { token, end, tree_empty, cpu_us, max_rss, oom_kills };
+            self.keep_end(token, &ended);
+            self.post.send(ended, &[]);
             if tree_empty {
                 self.gone(token);
             }
@@ -205,6 +211,7 @@ impl Guardian {
         for token in lingering {
             self.look_after(token);
         }
+        self.trees.look_away();
     }
 
     /// Tells whether a process has come to its program, as soon as that is decided.
@@ -215,16 +222,11 @@ impl Guardian {
         self.spawning = self.spawning.saturating_sub(1);
         match outcome {
             Ok(()) => {
-                let cgroup = match (&self.trees.groups, &run.group) {
-                    (Ok(groups), Some(group)) => Some(groups.path_of(group)),
-                    _ => None,
-                };
-                let limited = run.bounds.limited.clone();
                 if self.spared {
                     // It may have ended meanwhile.
                     let _ = oom::spare_no_longer(run.session);
                 }
-                self.post.send(FromGuardian::Spawned { token, pid: run.session, cgroup, limited }, &run.pipes);
+                self.post.send(self.trees.spawned(token, run), &run.pipes);
             }
             Err(SpawnFailure { stage, errno }) => {
                 // Its zombie is yet to be reaped; nobody will ask about it any more.
@@ -257,7 +259,7 @@ impl Guardian {
 
     fn obey(&mut self, message: ToGuardian, fds: Vec<OwnedFd>) {
         match message {
-            ToGuardian::Spawn { token, label, spec, stdio, sockets } => {
+            ToGuardian::Spawn { token, of, label, spec, stdio, sockets } => {
                 let held: Option<Vec<_>> = sockets.iter().map(|key| self.held.get(key).map(AsFd::as_fd)).collect();
                 let made = match &held {
                     Some(sockets) => {
@@ -267,7 +269,8 @@ impl Guardian {
                     None => Err(SpawnFailure { stage: SpawnStage::Files, errno: libc::EBADF }),
                 };
                 let failure = match made {
-                    Ok(run) => {
+                    Ok(mut run) => {
+                        run.of = of;
                         // Should the kernel refuse to watch it, its end still tells what became of it.
                         if let Some(spawning) = &run.spawning {
                             let _ = self.epoll.add(spawning, EpollEvent::new(EpollFlags::EPOLLIN, token.0));
@@ -285,7 +288,17 @@ impl Guardian {
             ToGuardian::Release { key } => {
                 self.held.remove(&key);
             }
-            ToGuardian::Signal { token, signal, tree } => self.signal(token, signal, tree),
+            ToGuardian::Signal { token, signal, tree } => {
+                if let Some(run) = self.runs.get_mut(token) {
+                    run.signalled = true;
+                }
+                self.signal(token, signal, tree);
+            }
+            ToGuardian::Remember => {
+                if let Some(memory) = fds.into_iter().next() {
+                    self.remember(memory);
+                }
+            }
             ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),
             ToGuardian::Forget { token } => {
                 if let Some(run) = self.runs.get_mut(token) {
@@ -325,7 +338,11 @@ impl Guardian {
         let Some(run) = self.runs.get(token) else { return };
         let targets = match run.main {
             _ if tree => self.trees.members(token, run, &self.runs),
-            main => main.into_iter().filter_map(Process::find).collect(),
+            main => {
+                // Most signals to it are its end; what it leaves behind must be known then.
+                self.trees.remember(token, run, &self.runs);
+                main.into_iter().filter_map(Process::find).collect()
+            }
         };
         let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
         for target in &targets {
@@ -358,11 +375,33 @@ impl Guardian {
         self.look_after(token);
     }
 
-    /// The engine has closed its end, or died.
-    fn lose_engine(&mut self, now: u64) {
-        if self.leaving.is_some() {
+    /// Without an engine somebody must hear that everything is to end.
+    fn hear_in_its_place(&mut self, news: FromGuardian) {
+        let stops =
+            matches!(news, FromGuardian::Signalled { signal: libc::SIGTERM | libc::SIGINT | libc::SIGQUIT, .. });
+        let alive = self.engine.is_some() && self.post.is_open();
+        self.unheard.note(news, alive);
+        if alive || !stops {
             return;
         }
+        let now = now_ms();
+        match &mut self.revival {
+            Some(revival) if revival.is_hopeless() && self.leaving.is_none() => self.end_all(now),
+            Some(revival) => revival.hurry(),
+            None => {}
+        }
+    }
+
+    /// The engine has closed its end, or died.
+    fn lose_engine(&mut self, now: u64) {
+        if self.leaving.is_some() || self.await_engine(now) {
+            return;
+        }
+        self.end_all(now);
+    }
+
+    /// Ends every tree, and then everup.
+    fn end_all(&mut self, now: u64) {
         for token in self.runs.living() {
             self.signal(token, libc::SIGTERM, true);
         }
@@ -379,20 +418,26 @@ impl Guardian {
         if let Some(terminal) = self.terminal.take() {
             terminal.restore();
         }
-        self.lose_engine(now_ms());
-        let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.code.is_none()) else { return };
         let how = match end {
-            // 101 is how a Rust program ends that panicked.
-            End::Code(code) if *code != 101 => {
-                leaving.code = Some(u8::try_from(*code).unwrap_or(1));
-                return;
-            }
             End::Code(code) => format!("ended with code {code}"),
             End::Signal { signal, .. } => format!("was ended by signal {signal}"),
             End::NotSpawned { .. } | End::Unknown => "is gone".to_owned(),
         };
+        let now = now_ms();
+        if self.leaving.is_none() && self.mourn(&how, now) {
+            return;
+        }
+        self.lose_engine(now);
+        let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.code.is_none()) else { return };
+        // 101 is how a Rust program ends that panicked.
+        if let End::Code(code) = end
+            && *code != 101
+        {
+            leaving.code = Some(u8::try_from(*code).unwrap_or(1));
+            return;
+        }
         leaving.code = Some(1);
-        eprintln!("everup: the engine {how}; every service is being stopped");
+        crate::os::stderr::say(format_args!("the engine {how}; every service is being stopped"));
     }
 
     /// Stops once the engine has stopped, until the shell lets us go on. In the other order a quick `fg` would find an
@@ -446,7 +491,8 @@ impl Guardian {
         let leaving = self.leaving.map(|leaving| leaving.until.min(now + 50));
         // Its stop is told by SIGCHLD; this is in case it never comes.
         let suspending = self.suspending.map(|suspending| suspending.until.min(now + 50));
-        [self.runs.next_due(), glance, leaving, suspending, self.slim_at].into_iter().flatten().min()
+        let revival = self.revival.as_ref().and_then(Revival::next_due);
+        [self.runs.next_due(), glance, leaving, suspending, revival, self.slim_at].into_iter().flatten().min()
     }
 }
 

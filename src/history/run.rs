@@ -5,9 +5,10 @@ use crate::model::service::{Cause, Certainty};
 use crate::model::signal::Signal;
 use crate::model::units::Timestamp;
 use crate::model::why::{Change, Trend, WhyEntry};
+use serde::{Deserialize, Serialize};
 
 /// One end: what `why` tells about it later.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// Whose.
     pub instance: InstanceId,

@@ -95,7 +95,7 @@ pub struct EventRecord {
 }
 
 /// Something the core decided or saw, before it has a time of day and a number.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fact {
     /// What.
     pub event: EventWord,
@@ -134,7 +134,7 @@ pub struct Fact {
 }
 
 /// How a reload ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReloadOutcome {
     /// The new code serves.
     Ok,

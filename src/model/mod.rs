@@ -3,6 +3,7 @@
 //! May use std, serde, schemars, jiff (to write a point in time down) and strsim (to find the nearest name); never another
 //! room.
 
+pub(crate) mod bare;
 pub mod command;
 pub mod event;
 pub mod history;

@@ -49,6 +49,11 @@ impl ServiceName {
         Ok(Self(Arc::from(text)))
     }
 
+    /// A name for what has none so far.
+    pub(crate) fn nameless() -> Self {
+        Self(Arc::from("nameless"))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

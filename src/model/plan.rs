@@ -17,7 +17,7 @@ use crate::model::template::{Slots, Template};
 use crate::model::watch::{DevDefaults, WatchPlan, WatchWhen};
 
 /// A whole project.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The project's name.
     pub project: String,
@@ -41,6 +41,8 @@ pub struct Plan {
     pub notify: Vec<NotifyPlan>,
     /// Whether `watch:` of services acts under `up`, too.
     pub watch: WatchWhen,
+    /// What becomes of everything should everup itself be killed.
+    pub on_supervisor_death: OnSupervisorDeath,
     /// The services, in the file's order.
     pub services: Vec<Arc<ServicePlan>>,
 }
@@ -57,8 +59,18 @@ impl Plan {
     }
 }
 
+/// What becomes of the services when everup itself is killed. `run` and `dev` always end everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnSupervisorDeath {
+    /// They go on, and everup comes back to them.
+    #[default]
+    Keep,
+    /// Everything ends.
+    Kill,
+}
+
 /// `control:` of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlPlan {
     /// The socket's path; none: `everup.sock` in the state folder.
     pub socket: Option<PathBuf>,
@@ -71,7 +83,7 @@ pub struct ControlPlan {
 }
 
 /// `web:` of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebPlan {
     /// Where to listen; none: off.
     pub listen: Option<SocketAddr>,
@@ -80,7 +92,7 @@ pub struct WebPlan {
 }
 
 /// `history:` of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryPlan {
     /// How often usage is read while nobody looks.
     pub interval: Duration,
@@ -97,7 +109,7 @@ impl Default for HistoryPlan {
 }
 
 /// One entry of `notify:`: whom to tell of what.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NotifyPlan {
     /// Of what.
     pub on: Vec<NotifyOn>,
@@ -120,7 +132,7 @@ pub enum NotifyOn {
 }
 
 /// How somebody is told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum NotifyTo {
     /// By a command, which reads `why --json` on its stdin.
     Exec(Vec<Template>),
@@ -129,7 +141,7 @@ pub enum NotifyTo {
 }
 
 /// A service or a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// Meant to keep running.
     Service,
@@ -138,7 +150,7 @@ pub enum Kind {
 }
 
 /// One service with everything decided but what differs between its instances.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServicePlan {
     /// Its name.
     pub name: ServiceName,
@@ -203,7 +215,7 @@ pub struct ServicePlan {
 }
 
 /// `memory_restart:` of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryRestart {
     /// Resident memory of the whole tree, in bytes.
     pub above: u64,
@@ -212,7 +224,7 @@ pub struct MemoryRestart {
 }
 
 /// `metrics:` of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricsPlan {
     /// The port of instance 1; each further one's is one higher.
     pub port: u16,
@@ -221,7 +233,7 @@ pub struct MetricsPlan {
 }
 
 /// One entry of `log_metrics:`: what an access line looks like.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccessFormat {
     /// tornado.log: `200 GET /health (127.0.0.1) 0.81ms`.
     Tornado,
@@ -249,7 +261,7 @@ impl ServicePlan {
 }
 
 /// How far a needed service must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Until {
     /// Its process runs.
     Started,
@@ -260,7 +272,7 @@ pub enum Until {
 }
 
 /// One dependency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     /// How far it must be.
     pub until: Until,
@@ -269,7 +281,7 @@ pub struct Need {
 }
 
 /// Resource limits, as setrlimit(2) takes them; none: inherited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitsPlan {
     /// RLIMIT_NOFILE.
     pub open_files: Option<u64>,
@@ -284,7 +296,7 @@ pub struct LimitsPlan {
 }
 
 /// When a service is restarted by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Policy {
     /// Whatever its end.
     Always,
@@ -297,7 +309,7 @@ pub enum Policy {
 }
 
 /// `restart:` of a service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestartPlan {
     /// When at all.
     pub policy: Policy,
@@ -322,7 +334,7 @@ pub struct RestartPlan {
 }
 
 /// The crash-loop limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitPlan {
     /// Automatic restarts allowed …
     pub count: u32,
@@ -333,7 +345,7 @@ pub struct LimitPlan {
 }
 
 /// What becomes of a service that reached its limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LimitThen {
     /// Tried on, every `slow_delay`.
     Slow,
@@ -344,7 +356,7 @@ pub enum LimitThen {
 }
 
 /// An inclusive range of exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeRange(pub i32, pub i32);
 
 impl CodeRange {
@@ -355,7 +367,7 @@ impl CodeRange {
 }
 
 /// One exception to the policy: matches when any of its lists does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// Exit codes.
     pub codes: Vec<CodeRange>,
@@ -368,7 +380,7 @@ pub struct Rule {
 }
 
 /// What a [`Rule`] asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuleThen {
     /// Restart after the backoff.
     Restart,
@@ -383,7 +395,7 @@ pub enum RuleThen {
 }
 
 /// The probes of a service.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "one a service, behind an Arc")]
 pub enum HealthPlan {
     /// None: ready when it runs.
@@ -424,7 +436,7 @@ impl HealthPlan {
 }
 
 /// `stop:` of a service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StopPlan {
     /// The first request.
     pub signal: Signal,
@@ -435,7 +447,7 @@ pub struct StopPlan {
 }
 
 /// `hooks:` of a service; each a command.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HooksPlan {
     /// Before each start; its failure fails the start.
     pub before_start: Option<Vec<Template>>,
@@ -446,7 +458,7 @@ pub struct HooksPlan {
 }
 
 /// `reload:` of a service: how running code is replaced by new code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReloadPlan {
     /// By a new process after the old one; one instance at a time, each once the one before is ready.
     #[default]
@@ -456,7 +468,7 @@ pub enum ReloadPlan {
 }
 
 /// One entry of `listen:`: a socket that everup opens and every run inherits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenPlan {
     /// Its name, in LISTEN_FDNAMES and `${FD_name}`.
     pub name: String,
@@ -465,7 +477,7 @@ pub struct ListenPlan {
 }
 
 /// Where a socket listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListenAddress {
     /// TCP; a host name has been looked up already.
     Tcp(SocketAddr),
@@ -483,7 +495,7 @@ impl std::fmt::Display for ListenAddress {
 }
 
 /// `logs:` of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsPlan {
     /// Where it goes.
     pub to: LogsTo,
@@ -496,7 +508,7 @@ pub struct LogsPlan {
 }
 
 /// Where a service's output goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogsTo {
     /// One file a stream in the state folder.
     Streams,

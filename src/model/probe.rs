@@ -22,7 +22,7 @@ pub enum ProbeRole {
 }
 
 /// One configured probe.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbePlan {
     /// What is asked.
     pub how: ProbeKind,
@@ -39,7 +39,7 @@ pub struct ProbePlan {
 }
 
 /// The kinds of question.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ProbeKind {
     /// An HTTP request.
     Http(HttpProbe),
@@ -54,7 +54,7 @@ pub enum ProbeKind {
 }
 
 /// An HTTP question.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HttpProbe {
     /// `http://` or `https://` URL; its host and port are those of the `Host` header.
     pub url: Template,
@@ -73,7 +73,7 @@ pub struct HttpProbe {
 }
 
 /// Where a `tcp` probe connects to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ProbeAddress {
     /// `host:port`.
     Tcp(Template),

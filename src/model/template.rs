@@ -1,5 +1,6 @@
 //! A text in which only what differs between instances is still open.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What a [`Template`] is filled from.
@@ -12,7 +13,7 @@ pub struct Slots {
 }
 
 /// One piece of a [`Template`].
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Part {
     /// As it is.
     Text(String),
@@ -47,7 +48,9 @@ impl fmt::Debug for Part {
 }
 
 /// A text with `${PORT}` and `${INDEX}` left to fill in per instance; everything else is already expanded.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+///
+/// Serialized it is whole, secrets included: for the memory of everup alone. People are shown its `Display`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Template(Vec<Part>);
 
 impl Template {
@@ -69,10 +72,20 @@ impl Template {
     /// The text for one instance. `${PORT}` of a service without `port` is refused when the file is read,
     /// so nothing stands in for it here.
     pub fn render(&self, slots: Slots) -> String {
+        self.filled(slots, |hidden| hidden)
+    }
+
+    /// As [`Template::render`], for people: secrets are hidden.
+    pub fn shown(&self, slots: Slots) -> String {
+        self.filled(slots, |_| HIDDEN)
+    }
+
+    fn filled(&self, slots: Slots, hidden: impl Fn(&str) -> &str) -> String {
         self.0
             .iter()
             .map(|part| match part {
-                Part::Text(text) | Part::Hidden(text) => text.clone(),
+                Part::Text(text) => text.clone(),
+                Part::Hidden(text) => hidden(text).to_owned(),
                 Part::Port => slots.port.map(|port| port.to_string()).unwrap_or_default(),
                 Part::Index => slots.index.to_string(),
                 Part::Fd { number, .. } => number.to_string(),
@@ -91,11 +104,5 @@ impl fmt::Display for Template {
             Part::Index => f.write_str("${INDEX}"),
             Part::Fd { name, .. } => write!(f, "${{FD_{name}}}"),
         })
-    }
-}
-
-impl serde::Serialize for Template {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }

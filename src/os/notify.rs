@@ -50,6 +50,11 @@ impl NotifySocket {
         Ok(Self { socket, address: format!("@{name}") })
     }
 
+    /// Goes on with a socket that somebody else has opened under this address and handed on.
+    pub fn adopt(socket: OwnedFd, address: String) -> Self {
+        Self { socket, address }
+    }
+
     /// What NOTIFY_SOCKET is set to; begins with `@`.
     pub fn address(&self) -> &str {
         &self.address

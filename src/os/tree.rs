@@ -89,6 +89,16 @@ pub fn variable(pid: Pid, name: &str) -> Option<String> {
     String::from_utf8(value.to_vec()).ok()
 }
 
+/// A process in words: its name and number; none when it is gone or only its zombie is left.
+pub fn describe(pid: Pid) -> Option<String> {
+    Process::find(pid)?;
+    let name = procfs::read_up_to(format!("/proc/{pid}/comm"), 64).ok()?;
+    let name = String::from_utf8_lossy(&name);
+    // The name is the process's own choice, and people read it on a terminal.
+    let shown: String = name.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    Some(format!("{shown} pid {pid}"))
+}
+
 fn has_children_files() -> bool {
     std::fs::exists("/proc/thread-self/children").unwrap_or(false)
 }

@@ -10,6 +10,8 @@ mod discovery;
 mod dispatch;
 mod door;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gzip;
 mod history;
 mod listener;
@@ -23,6 +25,7 @@ mod recent;
 mod rendered;
 mod reply;
 mod routes;
+mod seats;
 mod selector;
 mod stall;
 mod stream;

@@ -245,6 +245,7 @@ impl Watch {
                     seen.above_since = above.then(|| seen.above_since.unwrap_or(step.now));
                 }),
                 Event::TreeGone { .. }
+                | Event::Left { .. }
                 | Event::HookEnded { .. }
                 | Event::Changed { .. }
                 | Event::Checked { .. }
@@ -410,6 +411,7 @@ impl Watch {
                 }
             }
             Action::RunHook { .. }
+            | Action::Look { .. }
             | Action::Check { .. }
             | Action::DropCheck { .. }
             | Action::Disregard { .. }

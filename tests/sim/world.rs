@@ -252,7 +252,7 @@ impl World {
             Action::Check { service, seq, files, .. } => self.files.check(dice, now, &service, seq, &files),
             Action::DropCheck { service } => self.files.drop_check(dice, &service),
             Action::Disregard { service, path } => self.files.disregard(&service, path),
-            Action::CloseSockets { .. } | Action::Record(_) | Action::Exit { .. } => {}
+            Action::CloseSockets { .. } | Action::Look { .. } | Action::Record(_) | Action::Exit { .. } => {}
         }
     }
 
@@ -497,6 +497,7 @@ fn brief_event(event: &Event) -> String {
             format!("Ended {} {end:?} empty={}", life(instance, *run), traces.tree_empty)
         }
         Event::TreeGone { instance, run } => format!("TreeGone {}", life(instance, *run)),
+        Event::Left { instance, run, processes } => format!("Left {} {processes:?}", life(instance, *run)),
         Event::Probed { instance, run, role, seq, verdict, .. } => {
             format!("Probed {} {role:?} {seq} {verdict:?}", life(instance, *run))
         }
@@ -531,6 +532,7 @@ fn brief(action: &Action) -> String {
             format!("Signal {} {signal} {scope:?}", life(instance, *run))
         }
         Action::EndTree { instance, run, .. } => format!("EndTree {}", life(instance, *run)),
+        Action::Look { instance, run } => format!("Look {}", life(instance, *run)),
         Action::Dismiss { instance, run } => format!("Dismiss {}", life(instance, *run)),
         Action::Answer { id, result } => format!("Answer {id:?} {result:?}"),
         Action::Check { service, seq, files, .. } => format!("Check {service} {seq} {files:?}"),

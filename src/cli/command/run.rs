@@ -103,10 +103,7 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
         Failure::new(Exit::RunTrouble, "cannot run it: its options make no sense")
     })?;
     if !context.is_engine() {
-        return Err(Failure::new(
-            Exit::RunTrouble,
-            format!("cannot start everup's own parent process: {}", guardian::enter()),
-        ));
+        return Err(Failure::no_guardian(Exit::RunTrouble, &guardian::enter()));
     }
     let link = Link::from_env().ok_or_else(|| {
         Failure::new(Exit::RunTrouble, "cannot find the parent process: EVERUP_GUARDIAN_FD is missing")
@@ -114,7 +111,7 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let out = context.out;
     let mode = Mode::Run { terminal };
-    Ok(daemon::run(Launch { plan, mode, link, start: vec![], surroundings: surroundings() }, |handle| {
+    Ok(daemon::run(Launch { plan, mode, link, start: vec![], surroundings: surroundings(), legacy: None }, |handle| {
         // The program's own output is passed on as it comes; only remarks are ours.
         remark::remark(handle, terminal, out)
     }))

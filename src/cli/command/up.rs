@@ -1,7 +1,7 @@
 //! `everup up`: make reality match the file.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::cli::{Context, console, detach};
 use crate::client::Client;
 use crate::client::action::Action;
 use crate::client::registry;
+use crate::daemon::resume::Legacy;
 use crate::daemon::{self, Launch, Mode};
 use crate::guardian;
 use crate::guardian::link::Link;
@@ -67,11 +68,20 @@ pub(crate) struct Up {
 /// # Errors
 /// What is wrong with the file, or what went wrong.
 pub(crate) fn run(args: &Up, context: &Context) -> Result<ExitCode, Failure> {
-    let file = file(context)?;
-    let plan = load(&file, context)?;
-    let start = chosen(&args.services, &plan)?;
-    if context.is_engine() {
-        return supervise(args, plan, start, context);
+    let link = if context.is_engine() { Some(link()?) } else { None };
+    let legacy = link.as_ref().map(Legacy::of).transpose().map_err(|error| Failure::failed(error.to_string()))?;
+    let (file, plan, start) = match legacy.as_ref().and_then(Option::as_ref) {
+        // What is in force counts, whatever the file says by now.
+        Some(legacy) => (PathBuf::new(), legacy.plan().clone(), vec![]),
+        None => {
+            let file = file(context)?;
+            let plan = load(&file, context)?;
+            let start = chosen(&args.services, &plan)?;
+            (file, plan, start)
+        }
+    };
+    if let Some(link) = link {
+        return supervise(args, link, plan, start, legacy.flatten(), context);
     }
     if detach::is_detached() {
         return become_guardian();
@@ -105,14 +115,23 @@ pub(crate) fn chosen(services: &[String], plan: &Plan) -> Result<Vec<ServiceName
     Ok(known.select(services)?.into_iter().map(|target| target.service).collect())
 }
 
-fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) -> Result<ExitCode, Failure> {
-    let link = Link::from_env()
-        .ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
+fn link() -> Result<Link, Failure> {
+    Link::from_env().ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))
+}
+
+fn supervise(
+    args: &Up,
+    link: Link,
+    plan: Plan,
+    start: Vec<ServiceName>,
+    legacy: Option<Legacy>,
+    context: &Context,
+) -> Result<ExitCode, Failure> {
     let (format, out) = (args.log_format, context.out);
     let services = console::shown_of(&plan);
     let mode = Mode::Up { detached: args.detach || !terminal::is_controlled(), watch: args.watch };
     let detach = args.detach;
-    let launch = Launch { plan, mode, link, start, surroundings: surroundings() };
+    let launch = Launch { plan, mode, link, start, surroundings: surroundings(), legacy };
     Ok(daemon::run(launch, |handle| {
         // What follows the files begins now, before the first service does.
         let shown = (!detach).then(|| console::show(handle, services, format, out));
@@ -129,7 +148,7 @@ fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) 
 /// # Errors
 /// It only comes back when that fails.
 pub(crate) fn become_guardian() -> Result<ExitCode, Failure> {
-    Err(Failure::failed(format!("cannot start everup's own parent process: {}", guardian::enter())))
+    Err(Failure::no_guardian(Exit::Failed, &guardian::enter()))
 }
 
 /// The manager that started this very process as the main process of a unit.

@@ -77,7 +77,9 @@ impl Instance {
                     self.kill(cx);
                 } else {
                     self.unkillable = true;
-                    cx.out.push(Action::EndTree { instance: self.id.clone(), run: dying.run, overdue: false });
+                    let run = dying.run;
+                    cx.out.push(Action::EndTree { instance: self.id.clone(), run, overdue: false });
+                    cx.out.push(Action::Look { instance: self.id.clone(), run });
                 }
             }
             Phase::Cleaning { .. } => self.cut_cleaning(cx),

@@ -18,6 +18,8 @@ use crate::model::units::{Now, format_duration, millis};
 pub(crate) const HOOK_LIMIT: Duration = Duration::from_mins(1);
 /// An end this soon after a person's Ctrl-C or signal is taken for the person's doing.
 const PERSON_COUNTS_FOR: Duration = Duration::from_secs(10);
+/// So many processes that were left over are named.
+const MOST_NAMED: usize = 5;
 
 impl Instance {
     /// Ends the current run for a reason of everup's or a person's. `next` says what follows; none: the restart
@@ -93,7 +95,7 @@ impl Instance {
         }
     }
 
-    fn stop_signal(&self, run: Run, scope: Scope) -> Action {
+    pub(crate) fn stop_signal(&self, run: Run, scope: Scope) -> Action {
         Action::Signal { instance: self.id.clone(), run, signal: self.plan.stop.signal, scope }
     }
 
@@ -176,11 +178,12 @@ impl Instance {
         }
         let tree_empty = traces.tree_empty || matches!(end, End::NotSpawned { .. });
         self.daemonised = !tree_empty && asked.is_none() && matches!(end, End::Code(0));
+        self.left.clone_from(&traces.left);
         if self.daemonised {
-            explained.evidence.push(
-                "other processes of it were still running: if it puts itself in the background, run it in the foreground instead"
-                    .to_owned(),
-            );
+            explained.evidence.push(format!(
+                "other processes of it were still running{}: if it puts itself in the background, run it in the foreground instead",
+                named(&self.left)
+            ));
         }
         let (next, then) = match before.as_ref().and_then(|dying| dying.next) {
             Some(next) => (next, None),
@@ -311,7 +314,9 @@ impl Instance {
         if !dying.main_ended {
             return;
         }
-        self.unkillable = false;
+        if std::mem::take(&mut self.unkillable) {
+            self.left.clear();
+        }
         let (run, next) = (dying.run, dying.next.unwrap_or(Next::Rest));
         if dying.command_runs {
             // It must not reach the next run.
@@ -362,6 +367,17 @@ impl Instance {
             }
             (Hook::BeforeStart | Hook::AfterReady | Hook::AfterEnd | Hook::Stop, _) => {}
         }
+    }
+}
+
+/// The first of some processes, to follow a word about them; nothing when none is known.
+pub(crate) fn named(processes: &[String]) -> String {
+    let more = processes.len().saturating_sub(MOST_NAMED);
+    let first: Vec<&str> = processes.iter().take(MOST_NAMED).map(String::as_str).collect();
+    match (first.is_empty(), more) {
+        (true, _) => String::new(),
+        (_, 0) => format!(" ({})", first.join(", ")),
+        (_, more) => format!(" ({} and {more} more)", first.join(", ")),
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod starting;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,10 +34,11 @@ const REMEMBERED_RESTARTS: usize = 10_000;
 const HOUR: Duration = Duration::from_hours(1);
 
 /// One copy of a service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Instance {
     pub(crate) id: InstanceId,
     /// What the current or next run is configured as.
+    #[serde(skip, default = "crate::model::bare::nameless")]
     pub(crate) plan: Arc<ServicePlan>,
     /// How many instances the service has: decides the instance's name.
     pub(crate) siblings: u32,
@@ -83,6 +85,8 @@ pub(crate) struct Instance {
     pub(crate) unkillable: bool,
     /// The latest run ended with success while the rest of its tree ran on, as what puts itself in the background does.
     pub(crate) daemonised: bool,
+    /// The processes that these two are about, each in words.
+    pub(crate) left: Vec<String>,
     /// Not wanted, but it lives on until those that need it and are on their way out too are gone.
     pub(crate) leaving: Option<Explained>,
     /// Why nobody wants it any more.
@@ -104,7 +108,7 @@ pub(crate) struct Instance {
 }
 
 /// What an instance is doing, with only what that needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// No process, none wanted.
     Stopped,
@@ -131,7 +135,7 @@ pub(crate) enum Phase {
 }
 
 /// A running program.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Live {
     pub(crate) run: Run,
     pub(crate) pid: Pid,
@@ -153,7 +157,7 @@ pub(crate) struct Live {
 }
 
 /// A signal that was not meant to end the program, but may.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Signalled {
     pub(crate) signal: Signal,
     /// What it would be the cause of.
@@ -164,7 +168,7 @@ pub(crate) struct Signalled {
 }
 
 /// A run on its way out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Dying {
     pub(crate) run: Run,
     pub(crate) pid: Option<Pid>,
@@ -191,7 +195,7 @@ pub(crate) struct Dying {
 }
 
 /// What follows the end of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Next {
     /// Nothing: it is stopped.
     Rest,
@@ -241,6 +245,7 @@ impl Instance {
             healing: None,
             unkillable: false,
             daemonised: false,
+            left: vec![],
             leaving: None,
             rest_cause: None,
             start_cause: None,

@@ -55,7 +55,7 @@ impl Instance {
         self.habits.begin(if cause == Some(Cause::Watch) { new } else { vec![] }, cx.now.moment);
     }
 
-    fn spawn(&self) -> Action {
+    pub(crate) fn spawn(&self) -> Action {
         Action::Spawn { instance: self.id.clone(), run: self.run, plan: self.plan.clone() }
     }
 

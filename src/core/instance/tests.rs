@@ -12,8 +12,7 @@ use crate::model::command::{Caller, Command, Denied, Outcome, Target};
 use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Pid, Run, ServiceName};
 use crate::model::plan::{
-    CodeRange, ControlPlan, HealthPlan, HistoryPlan, HooksPlan, Kind, LimitPlan, LimitThen, LimitsPlan, LogsPlan,
-    LogsTo, Need, Plan, Policy, ReloadPlan, RestartPlan, ServicePlan, StopPlan, Until, WebPlan,
+    ControlPlan, HistoryPlan, Kind, Need, OnSupervisorDeath, Plan, Policy, RestartPlan, ServicePlan, Until, WebPlan,
 };
 use crate::model::probe::{Failure, ProbeAddress, ProbeKind, ProbePlan, ProbeRole, Verdict};
 use crate::model::service::{End, State};
@@ -21,22 +20,11 @@ use crate::model::signal::Signal;
 use crate::model::status::{InstanceStatus, ServiceStatus};
 use crate::model::template::Template;
 use crate::model::units::{Moment, Now, Timestamp};
-use crate::model::watch::{CheckWord, Content, DevDefaults, FileChange, WatchPlan, WatchWhen};
+use crate::model::watch::{CheckWord, Content, FileChange, WatchPlan, WatchWhen};
 
 /// The defaults of the contract.
 pub(crate) fn restart_plan() -> RestartPlan {
-    RestartPlan {
-        policy: Policy::Always,
-        delay: Duration::from_millis(250),
-        factor: 2.0,
-        max_delay: Duration::from_secs(30),
-        jitter: 0.2,
-        reset_after: Duration::from_secs(10),
-        limit: LimitPlan { count: 10, within: Duration::from_mins(5), then: LimitThen::Slow },
-        slow_delay: Duration::from_mins(1),
-        success_codes: vec![CodeRange(0, 0)],
-        rules: vec![],
-    }
+    RestartPlan { jitter: 0.2, ..ServicePlan::bare(name("web")).restart }
 }
 
 pub(crate) fn name(text: &str) -> ServiceName {
@@ -45,37 +33,7 @@ pub(crate) fn name(text: &str) -> ServiceName {
 
 /// A service with the contract's defaults, no jitter, no probe, and what `change` makes of it.
 pub(crate) fn service(text: &str, change: impl FnOnce(&mut ServicePlan)) -> ServicePlan {
-    let mut plan = ServicePlan {
-        name: name(text),
-        kind: Kind::Service,
-        command: vec![Template::text("app")],
-        cwd: PathBuf::from("/"),
-        env: BTreeMap::new(),
-        instances: 1,
-        port: None,
-        enabled: true,
-        needs: BTreeMap::new(),
-        user: None,
-        group: None,
-        umask: None,
-        nice: None,
-        limits: LimitsPlan::default(),
-        restart: RestartPlan { jitter: 0.0, ..restart_plan() },
-        health: HealthPlan::None,
-        stop: StopPlan { signal: Signal::TERM, timeout: Duration::from_secs(10), command: None },
-        hooks: HooksPlan::default(),
-        watchdog: None,
-        logs: LogsPlan { to: LogsTo::None, max_size: 1 << 20, keep: 1, terminal: false },
-        watch: None,
-        dev_defaults: DevDefaults::default(),
-        reload: ReloadPlan::default(),
-        listen: vec![],
-        names_fds: false,
-        waits_for_change: false,
-        memory_restart: None,
-        metrics: None,
-        log_metrics: vec![],
-    };
+    let mut plan = ServicePlan { command: vec![Template::text("app")], ..ServicePlan::bare(name(text)) };
     change(&mut plan);
     plan
 }
@@ -118,6 +76,7 @@ pub(crate) fn project(services: Vec<ServicePlan>) -> Plan {
         history: HistoryPlan::default(),
         notify: vec![],
         watch: WatchWhen::Dev,
+        on_supervisor_death: OnSupervisorDeath::default(),
         services: services.into_iter().map(Arc::new).collect(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod commands;
+pub(crate) mod memory;
 mod reloading;
 mod report;
 mod requests;
@@ -10,7 +11,7 @@ mod shutdown;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::core::graph;
 use crate::core::health::Answer;
 use crate::core::instance::Instance;
 use crate::core::service::Service;
+use crate::core::supervisor::memory::Touched;
 use crate::core::supervisor::requests::Open;
 use crate::core::supervisor::shutdown::Shutdown;
 use crate::model::names::{InstanceId, Run, ServiceName};
@@ -77,6 +79,8 @@ pub struct Supervisor {
     /// Counts the checks of new code.
     checks: u64,
     stale: u64,
+    /// What may differ from what was last written down.
+    touched: Touched,
     /// As it was after the latest step.
     deadline: Option<Deadline>,
 }
@@ -97,6 +101,7 @@ impl Supervisor {
             changing: false,
             checks: 0,
             stale: 0,
+            touched: Touched { all: true, names: BTreeSet::new() },
             deadline: None,
         };
         let roots: Vec<ServiceName> = if only.is_empty() {
@@ -202,7 +207,10 @@ impl Supervisor {
             return;
         }
         match event {
-            Event::Asked { id, command, wait, by } => self.asked(id, command, wait, &by, now, out),
+            Event::Asked { id, command, wait, by } => {
+                self.touched.all = true;
+                self.asked(id, command, wait, &by, now, out);
+            }
             Event::Abandoned { id } => {
                 self.requests.remove(&id);
             }
@@ -211,6 +219,7 @@ impl Supervisor {
                 self.with(&instance, now, out, |i, cx| i.ended(run, &end, &traces, cx));
             }
             Event::TreeGone { instance, .. } => self.with(&instance, now, out, Instance::tree_gone),
+            Event::Left { instance, processes, .. } => self.with(&instance, now, out, |i, _| i.left = processes),
             Event::Probed { instance, role, seq, verdict, took_us, busy, .. } => {
                 let answer = Answer { role, seq, verdict: &verdict, took_us, busy };
                 self.with(&instance, now, out, |i, cx| i.probed(&answer, cx));
@@ -222,8 +231,14 @@ impl Supervisor {
             Event::HookEnded { instance, hook, result, .. } => {
                 self.with(&instance, now, out, |i, cx| i.hook_ended(hook, &result, cx));
             }
-            Event::Changed { service, files, since } => self.changed(&service, &files, since, out),
-            Event::Checked { service, seq, result } => self.checked(&service, seq, result),
+            Event::Changed { service, files, since } => {
+                self.touch(&service);
+                self.changed(&service, &files, since, out);
+            }
+            Event::Checked { service, seq, result } => {
+                self.touch(&service);
+                self.checked(&service, seq, result);
+            }
             Event::Tick => {}
         }
     }
@@ -241,6 +256,7 @@ impl Supervisor {
         if lag < HELD_UP {
             return;
         }
+        self.touched.all = true;
         for instance in self.services.values_mut().flat_map(|service| service.instances.values_mut()) {
             instance.excuse(lag, now);
         }
@@ -268,9 +284,16 @@ impl Supervisor {
         out: &mut Vec<Action>,
         handle: impl FnOnce(&mut Instance, &mut Context<'_>),
     ) {
+        self.touch(&id.service);
         let mut cx = Context { now, out, dice: &mut self.dice, budget: &mut self.budget };
         if let Some(instance) = self.services.get_mut(&id.service).and_then(|s| s.instances.get_mut(&id.index)) {
             handle(instance, &mut cx);
+        }
+    }
+
+    fn touch(&mut self, name: &ServiceName) {
+        if !self.touched.all && !self.touched.names.contains(name) {
+            self.touched.names.insert(name.clone());
         }
     }
 

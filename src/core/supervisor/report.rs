@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::core::instance::ending::named;
 use crate::core::instance::{Instance, Phase};
 use crate::core::service::Service;
 use crate::core::supervisor::Supervisor;
@@ -45,6 +46,11 @@ impl Supervisor {
     /// The latest run of every instance that ever was.
     pub fn runs(&self) -> &BTreeMap<InstanceId, Run> {
         &self.runs
+    }
+
+    /// The run of an instance whose news counts now.
+    pub fn current_run(&self, id: &InstanceId) -> Option<Run> {
+        self.instance(id)?.current_run()
     }
 
     /// The main processes that live, with their runs.
@@ -91,15 +97,20 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
     for instance in service.instances.values().filter(|instance| instance.unkillable) {
         warnings.push(Warning {
             code: "unkillable".to_owned(),
-            message: format!("{} survives SIGKILL: a process of it sleeps in the kernel", instance.label()),
+            message: format!(
+                "{} survives SIGKILL: something of it sleeps in the kernel{}",
+                instance.label(),
+                named(&instance.left)
+            ),
         });
     }
     for instance in service.instances.values().filter(|one| one.daemonised && !one.is_proven(now)) {
         warnings.push(Warning {
             code: "daemonised".to_owned(),
             message: format!(
-                "{} ended while other processes of it ran on, and they were ended too: run it in the foreground",
-                instance.label()
+                "{} ended while other processes of it ran on{}, and they were ended too: run it in the foreground",
+                instance.label(),
+                named(&instance.left)
             ),
         });
     }

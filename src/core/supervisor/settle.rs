@@ -25,10 +25,13 @@ impl Supervisor {
                 self.close_sockets(out);
             }
             let moved = if self.shutdown.is_some() {
+                self.touched.all = true;
                 self.advance_shutdown(now, out)
             } else {
                 // What goes, goes first: nothing is started on ground that is just giving way.
                 self.notice_exit(now) || {
+                    // What only waits is told apart below; all the rest is rare.
+                    self.touched.all |= census.retiring || census.leaving || census.reloading || census.changing;
                     let retired = census.retiring && self.retire(now, out);
                     let left = (retired || census.leaving) && self.let_go(false, now, out);
                     // A reload that has ended may be what the end of everup waited for.
@@ -50,6 +53,7 @@ impl Supervisor {
     pub(super) fn close_sockets(&mut self, out: &mut Vec<Action>) {
         for service in self.services.values_mut().filter(|service| service.is_at_rest()) {
             if std::mem::take(&mut service.holds_sockets) {
+                self.touched.all = true;
                 out.push(Action::CloseSockets { service: service.name.clone() });
             }
         }
@@ -83,6 +87,7 @@ impl Supervisor {
         let mut moved = false;
         for id in waiting {
             let standing = self.standing_of(&id.service);
+            self.touch(&id.service);
             let Some(instance) = self.instance_mut(&id) else { continue };
             match standing {
                 Standing::Met => met.push(id),
@@ -155,6 +160,7 @@ impl Supervisor {
                 for instance in service.instances.values_mut() {
                     if matches!(instance.phase, Phase::Backoff { slow: true, .. }) {
                         instance.phase = Phase::Waiting;
+                        self.touched.all = true;
                         woken = true;
                     }
                 }

@@ -7,9 +7,10 @@ use crate::core::instance::{Instance, Phase};
 use crate::core::supervisor::Supervisor;
 use crate::model::service::{Cause, Certainty, Desired, End};
 use crate::model::units::{Moment, Now};
+use serde::{Deserialize, Serialize};
 
 /// A shutdown under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Shutdown {
     /// Everything at once, and killed.
     force: bool,
@@ -22,6 +23,11 @@ pub(crate) struct Shutdown {
 }
 
 impl Shutdown {
+    /// The one who was to be told has died.
+    pub(super) fn say_exit_again(&mut self) {
+        self.exit_said = false;
+    }
+
     pub(super) fn deadline(&self) -> Option<Moment> {
         self.until.filter(|_| !self.force)
     }
