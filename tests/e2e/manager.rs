@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use everup::os::notify::NotifySocket;
 use nix::sys::signal::Signal;
 
-use crate::support::{Project, free_port, text, wait_for};
+use crate::support::{Project, alive, free_port, kill, text, wait_for};
 
 /// What stands in for systemd: hears what everup says, and from whom.
 struct Manager {
@@ -127,6 +127,24 @@ fn a_loop_that_stalls_is_silent() {
     let before = manager.count("WATCHDOG=1");
     project.signal_engine(Signal::SIGCONT);
     manager.wait_times("WATCHDOG=1", before + 3);
+}
+
+#[test]
+fn when_the_watchdog_runs_out_everup_makes_way_and_the_services_run_on() {
+    let manager = Manager::new();
+    let mut project = Project::new("services:\n  web: {command: sleep 1000}\n");
+    project.run_by(manager.command(&project, 30_000_000));
+    let web = project.pid("web");
+    let engine = project.status()["engine_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
+    project.signal_engine(Signal::SIGSTOP);
+    let guardian = i32::try_from(project.supervisor().id()).expect("a pid");
+    // As WatchdogSignal= has it.
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(guardian), Signal::SIGABRT).expect("our child");
+    assert_eq!(project.wait_end(), Some(134));
+    wait_for("the engine to be gone", || !alive(engine));
+    project.forget_engine();
+    assert!(alive(web));
+    kill(&project, web, 9);
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Install, context: &Context) -> Result<Exit, Failure> {
     let plan = load(&file, context)?;
     let program = program()?;
     let unit = unit::name(&plan.project);
-    let text = unit::text(owner, &program, &file)?;
+    let text = unit::text(owner, &program, &file, plan.on_supervisor_death)?;
     let path = owner.folder()?.join(&unit);
     if args.print && !context.out.json {
         context.out.data(&text)?;
