@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
@@ -73,10 +72,6 @@ pub fn role() -> Role {
 
 /// Executes this program again in this process, as the guardian, with the same arguments. Comes back only on failure.
 pub fn enter() -> io::Error {
-    if !Path::new("/proc/self").exists() {
-        let why = "/proc is not mounted here, and that is where everup sees the processes of its services";
-        return io::Error::new(io::ErrorKind::NotFound, format!("{why} (mount -t proc proc /proc)"));
-    }
     let mut arguments = std::env::args_os();
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = arguments.next() {
