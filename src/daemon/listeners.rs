@@ -205,6 +205,8 @@ mod tests {
                     | ToGuardian::Signal { .. }
                     | ToGuardian::EndTree { .. }
                     | ToGuardian::Forget { .. }
+                    | ToGuardian::Adopt { .. }
+                    | ToGuardian::Sweep { .. }
                     | ToGuardian::Remember
                     | ToGuardian::Suspend { .. }
                     | ToGuardian::Announce { .. }

@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::guardian::link::{FD_VARIABLE, RESUMES_VARIABLE};
+use crate::guardian::link::{CALL_VARIABLE, FD_VARIABLE, RESUMES_VARIABLE};
 use crate::guardian::protocol::{StdioSpec, Token};
 use crate::guardian::runs::Run;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
-use crate::guardian::{ROLE_ENGINE, ROLE_VARIABLE};
+use crate::guardian::{ROLE_ENGINE, ROLE_GUARDIAN, ROLE_VARIABLE};
 use crate::model::service::SpawnStage;
 use crate::os::pipe;
 use crate::os::spawn::{Beyond, Home, Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
@@ -26,6 +26,21 @@ pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>, resumes: boo
     let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new("."))?;
     spec.session = Session::Keep;
     spawner.spawn(&Rc::new(spec), &Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) }, Home::default())
+}
+
+/// Starts a guardian for this engine: this very program with the same arguments, in a session of its own, speaking to us
+/// over `socket`.
+pub(super) fn guardian(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let call = format!("{} {}", socket.as_raw_fd(), std::process::id());
+    let env = std::env::vars_os().chain(
+        [(ROLE_VARIABLE, ROLE_GUARDIAN), (CALL_VARIABLE, &*call)].map(|(key, value)| (key.into(), value.into())),
+    );
+    let failed = |failure: SpawnFailure| io::Error::from_raw_os_error(failure.errno);
+    let mut spec =
+        SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new(".")).map_err(failed)?;
+    spec.session = Session::New;
+    let wiring = Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) };
+    Spawner::new()?.spawn(&Rc::new(spec), &wiring, Home::default()).map_err(failed)?.wait().map_err(failed)
 }
 
 /// What becomes of a new process's descriptors.

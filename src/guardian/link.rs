@@ -6,14 +6,34 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::guardian::launch;
 use crate::guardian::protocol::{self, Capabilities, FromGuardian, SocketKey, ToGuardian, Token};
-use crate::model::names::{InstanceId, Run};
+use crate::model::names::{InstanceId, Pid, Run};
 use crate::os::{environment, seqpacket};
 
 /// The variable that tells the engine the number of its socket.
 pub(super) const FD_VARIABLE: &str = "EVERUP_GUARDIAN_FD";
 /// The variable that tells the engine that it takes over from one that died: not empty.
 pub(super) const RESUMES_VARIABLE: &str = "EVERUP_RESUMES";
+
+/// The variable that tells a guardian that an engine has called for it: the number of its socket and the engine's pid.
+pub(super) const CALL_VARIABLE: &str = "EVERUP_CALL";
+
+/// What a guardian is told by the engine that has called for it.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) socket: OwnedFd,
+    pub(super) engine: Pid,
+}
+
+impl Call {
+    /// The call this process was started with, if it was. Takes the variable that tells of it out of the environment.
+    pub(super) fn from_env() -> Option<Self> {
+        let call = environment::take(CALL_VARIABLE)?.into_string().ok()?;
+        let (number, engine) = call.split_once(' ')?;
+        Some(Self { socket: seqpacket::adopt(number.parse().ok()?).ok()?, engine: Pid(engine.parse().ok()?) })
+    }
+}
 
 /// Longer than any message of the guardian: they hold at most four paths, two of them within a sentence, and no path of
 /// a control group comes near the longest there can be.
@@ -57,6 +77,16 @@ impl Link {
         let number = environment::take(FD_VARIABLE)?.to_str()?.parse().ok()?;
         let resumes = environment::take(RESUMES_VARIABLE).is_some_and(|word| !word.is_empty());
         Some(Self { socket: seqpacket::adopt(number).ok()?, resumes })
+    }
+
+    /// Starts another guardian for this engine, whose own was killed.
+    ///
+    /// # Errors
+    /// When the kernel refuses the process.
+    pub fn call_guardian() -> io::Result<Self> {
+        let (ours, theirs) = seqpacket::pair()?;
+        launch::guardian(theirs.as_fd())?;
+        Ok(Self { socket: ours, resumes: false })
     }
 
     /// A link over one end of a pair, whose other end is read by a test.

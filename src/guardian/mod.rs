@@ -2,6 +2,7 @@
 //!
 //! It is the process that the terminal, systemd or Docker sees. The engine, which decides, is its child too.
 
+mod adoption;
 mod launch;
 pub mod link;
 mod post;
@@ -118,22 +119,32 @@ fn work() -> Result<u8, GuardianError> {
     // Where the kernel refuses it, everything else still holds.
     let _ = privacy::keep_memory();
     let foreign = tree::children(Pid(std::process::id().cast_signed()));
-    let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
     // Before the engine can change it.
     let terminal = Settings::of_stdin();
-    let mut engine = launch::engine(&mut spawner, theirs.as_fd(), false).map_err(GuardianError::Engine)?;
-    drop(theirs);
-    // While the engine starts.
-    let mut trees = Trees::new(&above, clock::monotonic_us(), foreign);
-    engine.wait().map_err(GuardianError::Engine)?;
-    trees.know_engine(engine.pid);
+    let (post, engine, mut trees);
+    if let Some(call) = link::Call::from_env() {
+        // The engine has lost its guardian and has made us the next.
+        (post, engine) = (call.socket, call.engine);
+        trees = Trees::new(&above, clock::monotonic_us(), foreign);
+    } else {
+        let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
+        let mut started = launch::engine(&mut spawner, theirs.as_fd(), false).map_err(GuardianError::Engine)?;
+        drop(theirs);
+        // While the engine starts.
+        trees = Trees::new(&above, clock::monotonic_us(), foreign);
+        started.wait().map_err(GuardianError::Engine)?;
+        (post, engine) = (ours, started.pid);
+    }
+    trees.know_engine(engine);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|errno| GuardianError::Prepare(errno.into()))?;
     let mut guardian = Guardian {
         spawner,
         trees,
         signals,
-        post: Post::new(ours),
-        engine: Some(engine.pid),
+        post: Post::new(post),
+        engine: Some(engine),
+        unreported: BTreeMap::new(),
+        engine_watch: None,
         runs: Runs::default(),
         held: BTreeMap::new(),
         epoll,
@@ -150,6 +161,9 @@ fn work() -> Result<u8, GuardianError> {
         manager: Manager::from_env(),
         spared: oom::is_spared(),
     };
+    if tree::parent(engine) != Some(Pid(std::process::id().cast_signed())) {
+        guardian.watch_engine(engine);
+    }
     guardian.serve().map_err(GuardianError::Wait)
 }
 

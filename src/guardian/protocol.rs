@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::model::names::{InstanceId, Pid, Run};
 use crate::model::service::{End, SpawnStage};
 use crate::os::cgroup::bounds::Limited;
+use crate::os::identity::Identity;
 use crate::os::seqpacket;
 use crate::os::spawn::SpawnSpec;
 
@@ -101,6 +102,25 @@ pub enum ToGuardian {
     Forget {
         /// Whose.
         token: Token,
+    },
+    /// Take over a process that an earlier guardian started. Answered by `Spawned`, with those of its pipes that can be
+    /// opened again, or by `Ended` where it is gone.
+    Adopt {
+        /// Its name from now on.
+        token: Token,
+        /// The run it is.
+        of: (InstanceId, Run),
+        /// Its main process.
+        identity: Identity,
+        /// Its control group.
+        cgroup: Option<PathBuf>,
+        /// The pipes that are its stdout and stderr, by their inodes.
+        pipes: [Option<u64>; 2],
+    },
+    /// Kill what an earlier guardian started and nobody has had adopted.
+    Sweep {
+        /// What its processes carry: [`Capabilities::mark`].
+        mark: String,
     },
     /// The one descriptor that comes along holds all that the engine knows, for its successor: from now on the engine's
     /// death is not the end of everup. Takes the place of the one before.
@@ -199,6 +219,8 @@ pub enum FromGuardian {
 pub struct Capabilities {
     /// The guardian's process.
     pub guardian: Pid,
+    /// What the processes it starts carry in their environment.
+    pub mark: String,
     /// The folder of the runs' control groups, or a sentence on why there are none.
     pub cgroup: Result<PathBuf, String>,
     /// Set where this engine takes over from one that died.

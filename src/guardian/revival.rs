@@ -8,7 +8,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::guardian::launch;
 use crate::guardian::post::Post;
-use crate::guardian::protocol::{Capabilities, FromGuardian, Resumed, Token};
+use crate::guardian::protocol::{Capabilities, FromGuardian, Resumed};
 use crate::guardian::turn::{Guardian, POST, now_ms};
 use crate::model::names::Pid;
 use crate::os::seqpacket;
@@ -85,7 +85,12 @@ impl Revival {
 
 impl Guardian {
     /// The engine has written down what it knows: from now on it can be replaced.
-    pub(super) fn remember(&mut self, memory: OwnedFd) {
+    /// None: it cannot any more.
+    pub(super) fn remember(&mut self, memory: Option<OwnedFd>) {
+        let Some(memory) = memory else {
+            self.revival = None;
+            return;
+        };
         match &mut self.revival {
             Some(revival) => revival.memory = memory,
             None => {
@@ -153,6 +158,14 @@ impl Guardian {
         engine.wait().map_err(failed)?;
         self.engine = Some(engine.pid);
         self.trees.know_engine(engine.pid);
+        // What the one before has said is done before the next hears how things are.
+        while let Some((message, fds)) = self.post.receive() {
+            self.obey(message, fds);
+        }
+        if self.listening {
+            self.listening = false;
+            self.epoll.delete(&self.post)?;
+        }
         self.post = Post::new(ours);
         Ok(())
     }
@@ -202,14 +215,8 @@ impl Guardian {
                 Ok(groups) => Ok(groups.path().to_owned()),
                 Err(why) => Err(why.to_string()),
             },
+            mark: self.trees.mark().to_owned(),
             resumed: None,
-        }
-    }
-
-    /// Keeps how a run ended until the engine has it written down.
-    pub(super) fn keep_end(&mut self, token: Token, ended: &FromGuardian) {
-        if let Some(run) = self.runs.get_mut(token) {
-            run.ended = Some(ended.clone());
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::model;
 use crate::model::names::{InstanceId, Pid};
 use crate::os::cgroup::Group;
 use crate::os::cgroup::bounds::Bounds;
+use crate::os::pidfd::PidFd;
 use crate::os::spawn::Spawning;
 
 /// One process asked for, and its tree.
@@ -19,6 +20,8 @@ pub(super) struct Run {
     pub(super) failed: bool,
     /// The main process, until it is reaped: as long as it is here, its number cannot be another's.
     pub(super) main: Option<Pid>,
+    /// An adopted main process, until it has ended.
+    pub(super) watch: Option<PidFd>,
     /// The session it started with (its own number), which what it leaves behind still bears.
     pub(super) session: Pid,
     /// Its control group, until it is removed.
@@ -44,6 +47,7 @@ impl Run {
     pub(super) fn new(spawning: Spawning, group: Option<Group>, bounds: Bounds, pipes: Vec<OwnedFd>) -> Self {
         Self {
             main: Some(spawning.pid),
+            watch: None,
             session: spawning.pid,
             spawning: Some(spawning),
             failed: false,
@@ -52,6 +56,32 @@ impl Run {
             ended: None,
             group,
             bounds,
+            pipes,
+            gone: false,
+            forgotten: false,
+        }
+    }
+}
+
+impl Run {
+    /// A process that an earlier guardian started.
+    pub(super) fn adopted(
+        main: Pid,
+        of: (InstanceId, model::names::Run),
+        group: Option<Group>,
+        pipes: Vec<OwnedFd>,
+    ) -> Self {
+        Self {
+            spawning: None,
+            failed: false,
+            main: Some(main),
+            watch: None,
+            session: main,
+            group,
+            bounds: Bounds::default(),
+            of: Some(of),
+            signalled: false,
+            ended: None,
             pipes,
             gone: false,
             forgotten: false,
@@ -213,6 +243,7 @@ mod tests {
             signalled: false,
             ended: None,
             main: Some(Pid(pid)),
+            watch: None,
             session: Pid(pid),
             group: None,
             bounds: Bounds::default(),

@@ -25,6 +25,8 @@ pub(super) struct Trees {
     foreign: Vec<Pid>,
     /// What our words in [`TOKEN_VARIABLE`] begin with.
     mark: String,
+    /// The words of earlier guardians that mark what we have adopted.
+    claimed: BTreeMap<String, Token>,
     /// The words of the everups above us.
     above: String,
     /// The orphans by their run, once they have been looked for: see [`Trees::look`].
@@ -46,10 +48,33 @@ impl Trees {
             engine: None,
             foreign,
             mark: format!("{own}-{now}."),
+            claimed: BTreeMap::new(),
             above: if above.is_empty() { String::new() } else { format!("{above} ") },
             looked: RefCell::default(),
             known: RefCell::default(),
         }
+    }
+
+    /// What our words in [`TOKEN_VARIABLE`] begin with.
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// Counts what bears the same word as this process to a run from now on.
+    pub(super) fn claim(&mut self, token: Token, main: Pid) {
+        let words = tree::variable(main, TOKEN_VARIABLE).unwrap_or_default();
+        if let Some(word) = words.split(' ').next_back().filter(|word| !word.is_empty()) {
+            self.claimed.insert(word.to_owned(), token);
+        }
+    }
+
+    /// What bears this mark of an earlier guardian and belongs to nothing adopted.
+    pub(super) fn unclaimed(&self, mark: &str) -> Vec<Process> {
+        let is_unclaimed = |pid: &Pid| {
+            let words = tree::variable(*pid, TOKEN_VARIABLE).unwrap_or_default();
+            words.split(' ').any(|word| word.starts_with(mark) && !self.claimed.contains_key(word))
+        };
+        tree::all().into_iter().filter(is_unclaimed).filter_map(Process::find).collect()
     }
 
     /// The value of [`TOKEN_VARIABLE`] for a run.
@@ -220,7 +245,13 @@ impl Trees {
     /// The processes that have lost their parent and hang on us, by the run they come from.
     fn orphans(&self, runs: &Runs) -> BTreeMap<Token, Vec<Pid>> {
         // A list of children can miss one while another ends; twice in a row it does not.
-        let children: BTreeSet<Pid> = (0..2).flat_map(|_| tree::children(self.own)).collect();
+        let mut children: BTreeSet<Pid> = (0..2).flat_map(|_| tree::children(self.own)).collect();
+        if !self.claimed.is_empty() {
+            // What is adopted hangs on somebody else.
+            let words = |pid: &Pid| tree::variable(*pid, TOKEN_VARIABLE).unwrap_or_default();
+            let is_claimed = |pid: &Pid| words(pid).split(' ').any(|word| self.claimed.contains_key(word));
+            children.extend(tree::all().into_iter().filter(is_claimed));
+        }
         let mut found: BTreeMap<Token, Vec<Pid>> = BTreeMap::new();
         for child in children {
             if Some(child) == self.engine || runs.is_main(child) || self.foreign.contains(&child) {
@@ -237,7 +268,10 @@ impl Trees {
 
     fn token_of(&self, pid: Pid) -> Option<Token> {
         let words = tree::variable(pid, TOKEN_VARIABLE)?;
-        words.split(' ').find_map(|word| word.strip_prefix(&self.mark)?.parse().ok()).map(Token)
+        words.split(' ').find_map(|word| {
+            let ours = || word.strip_prefix(&self.mark)?.parse().ok().map(Token);
+            self.claimed.get(word).copied().or_else(ours)
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
+use crate::guardian::adoption::{Claim, REPORT_PAUSE};
 use crate::guardian::launch::{self, Descriptors};
 use crate::guardian::post::Post;
 use crate::guardian::protocol::{FromGuardian, SocketKey, ToGuardian, Token};
@@ -15,6 +16,7 @@ use crate::guardian::trees::Trees;
 use crate::model::names::Pid;
 use crate::model::service::{End, SpawnStage};
 use crate::os::notify::Manager;
+use crate::os::pidfd::PidFd;
 use crate::os::reap::{self, Reaped};
 use crate::os::signals::Signals;
 use crate::os::spawn::{SpawnFailure, Spawner, Spawning};
@@ -25,6 +27,7 @@ use crate::os::{clock, job, memory, oom};
 /// What the loop's events are about; all others are about the process with that token.
 const SIGNALS: u64 = u64::MAX;
 pub(super) const POST: u64 = u64::MAX - 1;
+pub(super) const ENGINE: u64 = u64::MAX - 2;
 /// How many messages are taken before children are looked at again.
 const MESSAGES_A_TURN: usize = 32;
 /// After how many new processes memory is given back, once all of them execute their programs.
@@ -51,6 +54,10 @@ pub(super) struct Guardian {
     pub(super) signals: Signals,
     pub(super) post: Post,
     pub(super) engine: Option<Pid>,
+    /// Adopted processes that have ended without saying how; until when they are asked.
+    pub(super) unreported: BTreeMap<Token, u64>,
+    /// Set where the engine is no child of ours.
+    pub(super) engine_watch: Option<PidFd>,
     pub(super) runs: Runs,
     /// The listening sockets of services.
     pub(super) held: BTreeMap<SocketKey, OwnedFd>,
@@ -129,7 +136,11 @@ impl Guardian {
                 match event.data() {
                     SIGNALS => signalled = true,
                     POST => spoken = true,
-                    token => self.decide_spawn(Token(token)),
+                    ENGINE => self.watched_engine_ended(),
+                    token => {
+                        self.decide_spawn(Token(token));
+                        self.watched_ended(Token(token));
+                    }
                 }
             }
             if signalled {
@@ -157,6 +168,7 @@ impl Guardian {
                 self.epoll.modify(&self.post, &mut EpollEvent::new(interest, POST))?;
             }
             self.kill_again(now);
+            self.ask_for_reports(now);
             self.revive(now)?;
             self.suspend(now)?;
             if let Some(code) = self.leave(now) {
@@ -216,21 +228,27 @@ impl Guardian {
                 self.gone(token);
                 continue;
             }
-            let tree_empty = self.is_tree_empty(token);
-            // As long as the group is there to be asked.
-            let oom_kills = self.runs.get(token).and_then(|run| self.trees.oom_kills(run));
             let Reaped { end, cpu_us, max_rss, .. } = reaped;
-            let ended = FromGuardian::Ended { token, end, tree_empty, cpu_us, max_rss, oom_kills };
-            self.keep_end(token, &ended);
-            self.post.send(ended, &[]);
-            if tree_empty {
-                self.gone(token);
-            }
+            self.tell_end(token, end, cpu_us, max_rss);
         }
         for token in lingering {
             self.look_after(token);
         }
         self.trees.look_away();
+    }
+
+    /// Tells how a main process ended, and keeps it until the engine has it written down.
+    pub(super) fn tell_end(&mut self, token: Token, end: End, cpu_us: u64, max_rss: u64) {
+        let tree_empty = self.is_tree_empty(token);
+        let Some(run) = self.runs.get_mut(token) else { return };
+        // As long as the group is there to be asked.
+        let oom_kills = self.trees.oom_kills(run);
+        let ended = FromGuardian::Ended { token, end, tree_empty, cpu_us, max_rss, oom_kills };
+        run.ended = Some(ended.clone());
+        self.post.send(ended, &[]);
+        if tree_empty {
+            self.gone(token);
+        }
     }
 
     /// Tells whether a process has come to its program, as soon as that is decided.
@@ -276,7 +294,7 @@ impl Guardian {
         self.runs.drop_if_done(token);
     }
 
-    fn obey(&mut self, message: ToGuardian, fds: Vec<OwnedFd>) {
+    pub(super) fn obey(&mut self, message: ToGuardian, fds: Vec<OwnedFd>) {
         match message {
             ToGuardian::Spawn { token, of, label, spec, stdio, sockets } => {
                 let held: Option<Vec<_>> = sockets.iter().map(|key| self.held.get(key).map(AsFd::as_fd)).collect();
@@ -313,11 +331,11 @@ impl Guardian {
                 }
                 self.signal(token, signal, tree);
             }
-            ToGuardian::Remember => {
-                if let Some(memory) = fds.into_iter().next() {
-                    self.remember(memory);
-                }
+            ToGuardian::Adopt { token, of, identity, cgroup, pipes } => {
+                self.adopt(Claim { token, of, identity, cgroup, pipes });
             }
+            ToGuardian::Sweep { mark } => self.sweep(&mark),
+            ToGuardian::Remember => self.remember(fds.into_iter().next()),
             ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),
             ToGuardian::Forget { token } => {
                 if let Some(run) = self.runs.get_mut(token) {
@@ -364,6 +382,12 @@ impl Guardian {
             }
         };
         let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+        if !tree && self.signal_adopted(token, signal) {
+            if !stops.contains(&signal) {
+                self.signal_adopted(token, libc::SIGCONT);
+            }
+            return;
+        }
         for target in &targets {
             // Whoever has ended meanwhile needs no signal any more.
             let _ = target.signal(signal);
@@ -375,7 +399,7 @@ impl Guardian {
         }
     }
 
-    fn end_tree(&mut self, token: Token, now: u64) {
+    pub(super) fn end_tree(&mut self, token: Token, now: u64) {
         if self.runs.begin_ending(token, now) {
             self.kill(token);
         }
@@ -433,7 +457,7 @@ impl Guardian {
     }
 
     /// What becomes of everup when its engine ended like this.
-    fn engine_ended(&mut self, end: &End) {
+    pub(super) fn engine_ended(&mut self, end: &End) {
         if let Some(terminal) = self.terminal.take() {
             terminal.restore();
         }
@@ -511,7 +535,8 @@ impl Guardian {
         // Its stop is told by SIGCHLD; this is in case it never comes.
         let suspending = self.suspending.map(|suspending| suspending.until.min(now + 50));
         let revival = self.revival.as_ref().and_then(Revival::next_due);
-        [self.runs.next_due(), glance, leaving, suspending, revival, self.slim_at].into_iter().flatten().min()
+        let reports = (!self.unreported.is_empty()).then_some(now + REPORT_PAUSE);
+        [self.runs.next_due(), glance, leaving, suspending, revival, reports, self.slim_at].into_iter().flatten().min()
     }
 }
 
