@@ -335,6 +335,7 @@ impl Guardian {
                 self.adopt(Claim { token, of, identity, cgroup, pipes });
             }
             ToGuardian::Sweep { mark } => self.sweep(&mark),
+            ToGuardian::LeaveNothing => self.leave_nothing(),
             ToGuardian::Remember => self.remember(fds.into_iter().next()),
             ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),
             ToGuardian::Forget { token } => {
