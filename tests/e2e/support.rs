@@ -71,6 +71,11 @@ impl Project {
         self.signal_own("engine_pid", signal);
     }
 
+    /// The engine that was stopped has been killed.
+    pub(crate) fn forget_engine(&self) {
+        self.engine.set(None);
+    }
+
     fn signal_own(&self, key: &str, signal: nix::sys::signal::Signal) {
         let pid = match &self.engine.get() {
             // A stopped engine cannot be asked.
