@@ -23,6 +23,7 @@ mod logs;
 mod metrics;
 mod notifications;
 mod notify;
+mod openapi;
 mod page;
 mod people;
 mod plot;
