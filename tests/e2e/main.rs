@@ -26,6 +26,7 @@ mod manager;
 mod metrics;
 mod notifications;
 mod notify;
+mod openapi;
 mod page;
 mod people;
 mod plot;
