@@ -29,6 +29,9 @@ pub mod client;
 pub mod config;
 pub mod core;
 pub mod daemon;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guardian;
 pub mod handle;
 pub mod history;

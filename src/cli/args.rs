@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
-    check, completion, config, dev, doctor, down, events, history, init, logs, man, plot, probe, reload, restart, run,
-    scale, schema, signal, start, status, stop, top, up, version, web, why,
+    check, completion, config, dev, doctor, down, events, history, init, install, logs, man, plot, probe, reload,
+    restart, run, scale, schema, signal, start, status, stop, top, uninstall, up, version, web, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -33,6 +33,7 @@ Usage: everup [OPTIONS] VERB [ARGS]
   probe SVC                ask its health once, now
   init, check, config      propose a file; validate it; show it resolved
   web, doctor, demo        the status page; this machine; a show to play with
+  install, uninstall       as a service of systemd; no longer
   schema, completion, man, version
 
 Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q
@@ -194,6 +195,10 @@ pub(crate) enum Verb {
     Schema(schema::Schema),
     /// Play with two small services that crash, hang and leak on request
     Demo(crate::cli::command::demo::Demo),
+    /// Make this project a service of systemd: started now, at boot, and whenever it must be
+    Install(install::Install),
+    /// Stop it and take its unit away
+    Uninstall(uninstall::Uninstall),
     /// Look at this machine: what everup can use, what is in the way, what to do
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
@@ -332,6 +337,9 @@ mod tests {
             "schema",
             "demo",
             "doctor --json",
+            "install --user /srv/shop/supervisor.yaml",
+            "install --print",
+            "uninstall --user --json",
             "completion zsh",
             "man",
             "version --json",

@@ -17,6 +17,7 @@ mod show;
 mod table;
 mod time;
 mod top;
+mod unit;
 
 use std::process::ExitCode;
 
@@ -139,6 +140,8 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Config(args) => verbs::config::run(&args, context),
         Verb::Init(args) => verbs::init::run(&args, context),
         Verb::Schema(args) => verbs::schema::run(&args, context),
+        Verb::Install(args) => verbs::install::run(&args, context),
+        Verb::Uninstall(args) => verbs::uninstall::run(&args, context),
         Verb::Doctor(args) => verbs::doctor::run(&args, context),
         Verb::Completion(args) => verbs::completion::run(&args, context),
         Verb::Man(args) => verbs::man::run(&args, context),

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::document::{Node, Place};
+use crate::config::secret::masked;
 
 /// How many diagnostics of one file are kept; the rest is only counted.
 const MOST: usize = 100;
@@ -118,7 +119,7 @@ impl Diagnostics {
         };
         let file = printable(&self.file.display().to_string());
         let line = self.source.split('\n').nth(diagnostic.line.saturating_sub(1)).unwrap_or("").trim_end_matches('\r');
-        let line = &printable(line);
+        let line = &masked(&printable(line));
         let mut group = Group::with_title(level.primary_title(printable(&diagnostic.message)));
         if diagnostic.line == 0 || line.len() > WIDEST {
             let place = if diagnostic.line == 0 {

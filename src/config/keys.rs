@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::shape::{LEAST_SPAN, Shape};
 use crate::config::words::words_of;
-use crate::model::plan::{AccessFormat, Kind, LimitThen, NotifyOn, Policy, RuleThen, Until};
+use crate::model::plan::{AccessFormat, Kind, LimitThen, NotifyOn, OnSupervisorDeath, Policy, RuleThen, Until};
 use crate::model::service::Cause;
 use crate::model::watch::WatchWhen;
 
@@ -103,7 +103,12 @@ pub(super) static ROOT: Section = Section {
             "Where logs, history and socket are kept; by default .everup beside the file, or, where that cannot be written, /var/lib/everup/NAME for root and $XDG_STATE_HOME/everup/NAME for others.",
         ),
         key("exit_with", Shape::Name, "", "The service whose end ends everup, with its exit code."),
-        later("on_supervisor_death"),
+        key(
+            "on_supervisor_death",
+            Shape::Words(words_of::<OnSupervisorDeath>),
+            "keep",
+            "What becomes of the services when everup itself is killed: they go on and everup comes back to them, or everything ends. `run` and `dev` always end everything.",
+        ),
         key(
             "watch",
             Shape::Words(words_of::<WatchWhen>),

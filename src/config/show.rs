@@ -30,6 +30,7 @@ fn project(plan: &Plan) -> Out {
         ("name", Out::Text(plan.project.clone())),
         ("state_dir", path(&plan.state_dir)),
         ("exit_with", Out::text_or_null(plan.exit_with.as_ref())),
+        ("on_supervisor_death", Out::bare(word(&plan.on_supervisor_death))),
         ("watch", Out::bare(word(&plan.watch))),
         (
             "control",

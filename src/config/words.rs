@@ -1,6 +1,6 @@
 //! The words that stand for a choice in the file, each once.
 
-use crate::model::plan::{AccessFormat, Kind, LimitThen, NotifyOn, Policy, RuleThen, Until};
+use crate::model::plan::{AccessFormat, Kind, LimitThen, NotifyOn, OnSupervisorDeath, Policy, RuleThen, Until};
 use crate::model::service::Cause;
 use crate::model::watch::WatchWhen;
 
@@ -85,6 +85,10 @@ impl Word for Until {
             _ => None,
         }
     }
+}
+
+impl Word for OnSupervisorDeath {
+    const WORDS: &'static [(&'static str, Self)] = &[("keep", Self::Keep), ("kill", Self::Kill)];
 }
 
 impl Word for WatchWhen {

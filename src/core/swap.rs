@@ -18,7 +18,7 @@ use crate::model::probe::ProbeKind;
 use crate::model::service::{Cause, Certainty, Desired};
 use crate::model::signal::Signal;
 use crate::model::units::Moment;
-use crate::model::watch::{FileChange, in_short};
+use crate::model::watch::FileChange;
 
 impl Service {
     /// Files of it have changed.
@@ -199,7 +199,7 @@ impl Service {
     fn check_in_words(&self, files: &[PathBuf]) -> Option<String> {
         let plan = &self.plan;
         let commands = plan.watch.as_ref()?.checks(files, &plan.cwd, plan.slots(1));
-        let shown = in_short(commands.first()?);
+        let shown = commands.first()?.shown.clone();
         Some(if commands.len() > 1 { format!("{shown} and {} more", commands.len() - 1) } else { shown })
     }
 

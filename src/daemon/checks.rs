@@ -13,7 +13,7 @@ use crate::model::names::{InstanceId, ServiceName};
 use crate::model::plan::ServicePlan;
 use crate::model::service::End;
 use crate::model::template::Template;
-use crate::model::watch::in_short;
+use crate::model::watch::CheckCommand;
 use crate::probe::command::RunCommand;
 
 /// How long one check may take: a clean build of a large program fits in.
@@ -52,9 +52,8 @@ impl Engine {
 }
 
 /// Success when all succeed; else what the first that failed says, the blamed line first, its output below.
-async fn run_all(runner: &Runner, commands: Vec<Vec<String>>, folder: &std::path::Path) -> Result<(), String> {
-    for words in commands {
-        let shown = in_short(&words);
+async fn run_all(runner: &Runner, commands: Vec<CheckCommand>, folder: &std::path::Path) -> Result<(), String> {
+    for CheckCommand { words, shown } in commands {
         tracing::info!(command = shown, "check");
         let outcome = runner.run(words, LIMIT).await;
         let why = match &outcome.end {

@@ -12,12 +12,15 @@ use tokio::task::AbortHandle;
 use crate::core::event::{Event, OomTrace, RequestId, Traces};
 use crate::core::supervisor::Supervisor;
 use crate::daemon::accesses::Accesses;
+use crate::daemon::announce::Announcer;
+use crate::daemon::ledger::FactNumber;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::News;
 use crate::daemon::notices::Notices;
 use crate::daemon::notifying::Notifying;
 use crate::daemon::processes::{CommandNews, Owner, Processes, Running};
 use crate::daemon::publish::Publisher;
+use crate::daemon::resume::Legacy;
 use crate::daemon::spawn::Inherited;
 use crate::daemon::state::Keeper;
 use crate::daemon::terminal::Terminal;
@@ -71,6 +74,7 @@ pub(super) struct Engine {
     pub(super) oom: crate::os::oom::Watch,
     pub(super) notices: Notices,
     pub(super) notifying: Notifying,
+    pub(super) announcer: Announcer,
     pub(super) terminal: Option<Terminal>,
     pub(super) keeper: Keeper,
     pub(super) state_dirty: Option<crate::model::units::Moment>,
@@ -104,7 +108,13 @@ pub(super) struct Engine {
     /// Runs that are over and wait for their last lines before they are written down.
     pub(super) records_due: BTreeSet<(InstanceId, Run)>,
     /// News of a failure, kept back until the last lines of its run tell which line of the source is to blame.
-    pub(super) failures: BTreeMap<InstanceId, Fact>,
+    pub(super) failures: BTreeMap<InstanceId, (FactNumber, Fact)>,
+    /// Runs that are over, until they are written down too: then the guardian may forget them.
+    pub(super) forgettable: BTreeMap<(InstanceId, Run), Token>,
+    /// The last lines of runs that ended under an earlier engine.
+    pub(super) finishing: BTreeMap<(InstanceId, Run), oneshot::Receiver<Vec<String>>>,
+    /// What an earlier engine has left to be taken up.
+    pub(super) legacy: Option<Legacy>,
     /// What the last lines of each instance's latest failed run blame.
     pub(super) blamed: BTreeMap<InstanceId, (Run, String)>,
     /// When everup was last told by a signal to stop.
@@ -119,10 +129,12 @@ impl Engine {
 
     /// Supervises until nothing is left to supervise. Returns everup's exit code.
     pub(super) async fn supervise(&mut self) -> u8 {
+        self.begin_to_remember();
         self.follow_plan();
         self.follow_files();
         self.await_first_look().await;
-        self.advance(vec![Event::Tick]);
+        let before = self.take_up();
+        self.advance(before);
         self.slim_later();
         let mut plan = self.core.plan().clone();
         self.publisher.recorder.keep(&plan.history);
@@ -170,6 +182,8 @@ impl Engine {
         self.now = clock::now();
         loop {
             let actions = self.core.steps(events, self.now);
+            self.keep(&actions);
+            self.announce_end();
             let changed = !actions.is_empty();
             let news = self.perform(actions);
             if changed {
@@ -180,6 +194,7 @@ impl Engine {
             }
             events = news;
         }
+        self.forget_runs();
         self.follow_plan();
         self.follow_files();
         self.notify();
@@ -188,6 +203,7 @@ impl Engine {
         } else {
             self.publish_due.get_or_insert(self.published_at.after(SNAPSHOT_RESTS));
         }
+        self.announce();
         if self.slim_at.is_some_and(|at| at <= self.now.moment) {
             self.slim_at = None;
             self.slim_bytes = None;
@@ -205,8 +221,9 @@ impl Engine {
 
     fn until_next(&self) -> Duration {
         let core = self.core.next_deadline().map(|deadline| deadline.at);
-        let own = [self.state_dirty, self.slim_at, self.publish_due, self.notifying.next_deadline()];
-        let next = core.into_iter().chain(own.into_iter().flatten()).min();
+        let told = [self.notifying.next_deadline(), self.announcer.next_deadline()];
+        let own = [self.state_dirty, self.slim_at, self.publish_due].into_iter().chain(told);
+        let next = core.into_iter().chain(own.flatten()).min();
         next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
     }
 
@@ -221,7 +238,7 @@ impl Engine {
         events
     }
 
-    fn take_message(&mut self, message: FromGuardian, fds: Vec<std::os::fd::OwnedFd>) -> Option<Event> {
+    pub(super) fn take_message(&mut self, message: FromGuardian, fds: Vec<std::os::fd::OwnedFd>) -> Option<Event> {
         match message {
             FromGuardian::Hello(capabilities) => {
                 self.welcome(capabilities);
@@ -230,7 +247,7 @@ impl Engine {
             FromGuardian::Spawned { token, pid, cgroup, limited } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
                     self.processes.spawned(token, pid, cgroup, limited);
-                    self.attach(&running.instance, running.run, fds);
+                    self.attach(&running.instance, running.run, fds, false);
                     Some(Event::Spawned { instance: running.instance, run: running.run, pid })
                 }
                 Owner::Command(teller) => tell(&teller, CommandNews::Spawned(fds)),
@@ -273,6 +290,8 @@ impl Engine {
                 }
                 Owner::Command(teller) => tell(&teller, CommandNews::TreeGone),
             },
+            // Told to a successor before anything else.
+            FromGuardian::Known { .. } | FromGuardian::Held { .. } | FromGuardian::Complete => None,
             FromGuardian::Signalled { signal, from_terminal } => {
                 let signal = Signal::from_number(signal)?;
                 self.signalled(signal, from_terminal)
@@ -281,11 +300,25 @@ impl Engine {
     }
 
     fn over(&mut self, token: Token) {
-        if let Some(Owner::Run(running)) = self.processes.owner(token) {
-            self.publisher.meter.gone(&running.instance, self.now.moment);
-        }
         self.usages.forget(token);
-        self.processes.forget(token);
+        let Some(Owner::Run(Running { instance, run, .. })) = self.processes.owner(token) else { return };
+        self.publisher.meter.gone(&instance, self.now.moment);
+        self.processes.over(token);
+        self.forgettable.insert((instance, run), token);
+    }
+
+    /// Lets the guardian forget the runs that are over and of which nothing is left to be written down.
+    fn forget_runs(&mut self) {
+        for (_, token) in self.forgettable.extract_if(.., |end, _| !self.records_due.contains(end)) {
+            self.processes.forget(token);
+        }
+    }
+
+    /// A run is written down; once it is over, too, the guardian may forget it.
+    pub(super) fn forget_run(&mut self, instance: &InstanceId, run: Run) {
+        if let Some(token) = self.forgettable.remove(&(instance.clone(), run)) {
+            self.processes.forget(token);
+        }
     }
 
     /// What speaks for `pid` having been killed for memory; `kills` is what its control group has counted by now.
@@ -316,7 +349,8 @@ impl Engine {
         format!("its control group counted {counted} for memory{limit}")
     }
 
-    fn attach(&mut self, instance: &InstanceId, run: Run, fds: Vec<std::os::fd::OwnedFd>) {
+    /// Lets the log pump take over a run's output; `goes_on`: of one that began under an earlier engine.
+    pub(super) fn attach(&mut self, instance: &InstanceId, run: Run, fds: Vec<std::os::fd::OwnedFd>, goes_on: bool) {
         let Some(plan) = self.core.plan_of(&instance.service).cloned() else { return };
         let (stdout, stderr) = match self.terminal.as_mut().filter(|terminal| terminal.serves(instance)) {
             Some(terminal) => terminal.streams(fds, self.inbox.clone()),
@@ -328,7 +362,7 @@ impl Engine {
         self.log_troubles.remove(instance);
         if stdout.is_some() || stderr.is_some() {
             let (instance, plan) = (instance.clone(), plan.logs.clone());
-            self.pump.attach(Attach { instance, run, plan, stdout, stderr });
+            self.pump.attach(Attach { instance, run, plan, stdout, stderr, goes_on });
         }
     }
 

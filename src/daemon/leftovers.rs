@@ -34,7 +34,7 @@ impl Engine {
         let services = self.core.statuses(self.now.moment);
         for warning in services.iter().flat_map(|service| &service.warnings).filter(|one| one.code == "unkillable") {
             tracing::error!(left = warning.message, "everup ends all the same");
-            eprintln!("everup: ends although {}", warning.message);
+            crate::os::stderr::say(format_args!("ends although {}", warning.message));
         }
     }
 }

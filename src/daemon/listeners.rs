@@ -16,7 +16,6 @@ const MODE: u32 = 0o666;
 /// All that are open. The guardian holds each of them, too.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    last: u64,
     by_service: BTreeMap<ServiceName, Vec<Held>>,
 }
 
@@ -83,6 +82,18 @@ impl Listeners {
         Ok(())
     }
 
+    /// Goes on with sockets that an earlier engine has opened.
+    pub(super) fn recall(&mut self, service: ServiceName, sockets: Vec<(SocketKey, Listener)>) {
+        let held = sockets.into_iter().map(|(key, listener)| Held { key, listener });
+        self.by_service.insert(service, held.collect());
+    }
+
+    /// The sockets of a service, each with where it listens.
+    pub(super) fn of(&self, service: &ServiceName) -> Vec<(SocketKey, ListenAddress)> {
+        let held = self.by_service.get(service).into_iter().flatten();
+        held.map(|held| (held.key, held.listener.address().clone())).collect()
+    }
+
     /// Closes all sockets of a service.
     pub(super) fn close(&mut self, service: &ServiceName, processes: &Processes) {
         for held in self.by_service.remove(service).unwrap_or_default() {
@@ -102,9 +113,7 @@ impl Listeners {
             Err(error) if error.is_taken() && make_way(address, plan, before) => Listener::open(address, mode)?,
             opened => opened?,
         };
-        self.last += 1;
-        let key = SocketKey(self.last);
-        processes.hold(key, listener.as_fd());
+        let key = processes.hold(listener.as_fd());
         Ok(Held { key, listener })
     }
 }
@@ -196,7 +205,11 @@ mod tests {
                     | ToGuardian::Signal { .. }
                     | ToGuardian::EndTree { .. }
                     | ToGuardian::Forget { .. }
+                    | ToGuardian::Adopt { .. }
+                    | ToGuardian::Sweep { .. }
+                    | ToGuardian::Remember
                     | ToGuardian::Suspend { .. }
+                    | ToGuardian::Announce { .. }
                     | ToGuardian::Quit { .. } => {}
                 }
             }

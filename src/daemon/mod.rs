@@ -1,11 +1,15 @@
 //! The engine's shell: one loop that owns the core, and the hands that carry out what it decides.
 
 mod accesses;
+mod announce;
 mod asking;
 mod checks;
 mod commands;
 mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod journal;
+pub mod ledger;
 mod leftovers;
 mod listeners;
 mod metering;
@@ -16,6 +20,7 @@ mod perform;
 mod processes;
 mod publish;
 mod requests;
+pub mod resume;
 mod shutdown;
 mod signals;
 mod spawn;
@@ -49,6 +54,8 @@ pub struct Launch {
     pub start: Vec<ServiceName>,
     /// What the file is read again with.
     pub surroundings: Surroundings,
+    /// What an engine that died has left to be taken over.
+    pub legacy: Option<resume::Legacy>,
 }
 
 /// How everup was started.
@@ -126,6 +133,6 @@ where
 }
 
 fn refuse(error: &StartError) -> ExitCode {
-    eprintln!("everup: {error}");
+    crate::os::stderr::say(format_args!("{error}"));
     ExitCode::FAILURE
 }

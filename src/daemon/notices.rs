@@ -1,6 +1,7 @@
 //! NOTIFY_SOCKET: one socket per instance that needs it; what a stranger sends is dropped.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 
 use tokio::task::AbortHandle;
 
@@ -23,6 +24,13 @@ impl Engine {
         let socket = NotifySocket::bind(&instance.file_stem())
             .map_err(|error| tracing::error!(%instance, %error, "cannot open a notify socket"))
             .ok()?;
+        let key = self.processes.hold(socket.as_fd());
+        self.publisher.ledger.hears(instance, key, socket.address());
+        self.listen_to(instance, socket)
+    }
+
+    /// Hears what an instance says on its socket; the socket's address.
+    pub(super) fn listen_to(&mut self, instance: &InstanceId, socket: NotifySocket) -> Option<String> {
         let name = socket.address().to_owned();
         let socket = crate::os::readiness::readable(socket).ok()?;
         let (inbox, whose) = (self.inbox.clone(), instance.clone());

@@ -12,6 +12,7 @@ use crate::daemon::news::News;
 use crate::daemon::processes::{Owner, Running};
 use crate::daemon::spawn::{self, Occasion, Told};
 use crate::guardian::protocol::StdioSpec;
+use crate::history::run::RunRecord;
 use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{LogsTo, ServicePlan};
@@ -50,7 +51,10 @@ impl Engine {
                 Action::Check { service, seq, plan, files } => self.check(service, seq, &plan, &files),
                 Action::DropCheck { service } => self.drop_check(&service),
                 Action::Disregard { service, path } => self.disregard(service, &path),
-                Action::CloseSockets { service } => self.listeners.close(&service, &self.processes),
+                Action::CloseSockets { service } => {
+                    self.listeners.close(&service, &self.processes);
+                    self.publisher.ledger.listens(&service, vec![]);
+                }
                 Action::Record(fact) => self.record(fact),
                 Action::Answer { id, result } => {
                     self.publish();
@@ -71,7 +75,9 @@ impl Engine {
             Ok(spec) => spec,
             Err(SpawnFailure { stage, errno }) => return Some(not_spawned(instance, run, stage, errno, None)),
         };
-        let sockets = match self.listeners.ensure(plan, &self.processes) {
+        let ensured = self.listeners.ensure(plan, &self.processes);
+        self.publisher.ledger.listens(&plan.name, self.listeners.of(&plan.name));
+        let sockets = match ensured {
             Ok(keys) => keys,
             Err(error) => {
                 let obstacle = Some(error.to_string());
@@ -182,7 +188,9 @@ impl Engine {
         }
     }
 
-    fn record(&mut self, fact: Fact) {
+    /// Tells whoever is to know of what the core has decided.
+    pub(super) fn record(&mut self, fact: Fact) {
+        let number = self.publisher.ledger.next_fact();
         let wall = self.now.wall;
         self.notifying.hear(&fact, self.core.plan(), self.now.moment);
         self.publisher.meter.happened(&fact, self.now.moment);
@@ -197,20 +205,27 @@ impl Engine {
         let told = if fact.event == EventWord::Failed {
             let due = fact.instance().zip(fact.run).is_some_and(|end| self.records_due.contains(&end));
             if let Some(id) = fact.instance().filter(|_| due) {
-                self.failures.insert(id, fact);
+                self.failures.insert(id, (number, fact));
                 return;
             }
-            self.tell_failure(fact, wall)
+            self.tell_failure(number, fact, wall)
         } else {
-            self.publisher.fact(fact, wall)
+            self.publisher.fact_numbered(number, fact, wall)
         };
-        let Some(mut record) = told else { return };
+        if let Some(record) = told {
+            self.complete(record);
+        }
+    }
+
+    /// Writes an end of a run down once its last lines are known.
+    pub(super) fn complete(&mut self, mut record: RunRecord) {
         let Some(run) = record.run else {
             self.write_down(record);
             return;
         };
         self.records_due.insert((record.instance.clone(), run));
-        let lines = self.pump.finish(record.instance.clone(), run);
+        let finished = self.finishing.remove(&(record.instance.clone(), run));
+        let lines = finished.unwrap_or_else(|| self.pump.finish(record.instance.clone(), run));
         let inbox = self.inbox.clone();
         tokio::task::spawn_local(async move {
             if let Ok(Ok(lines)) = tokio::time::timeout(LAST_LINES, lines).await {

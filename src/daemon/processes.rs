@@ -28,6 +28,7 @@ pub(super) struct Processes {
 #[derive(Debug, Default)]
 struct Table {
     last: u64,
+    last_key: u64,
     owners: HashMap<Token, Owner>,
     runs: BTreeMap<InstanceId, Token>,
     /// The guardian is gone and TERM has been sent in its place.
@@ -86,6 +87,10 @@ impl Processes {
         fds: &[BorrowedFd<'_>],
         sockets: Vec<SocketKey>,
     ) -> Token {
+        let of = match &owner {
+            Owner::Run(running) => Some((running.instance.clone(), running.run)),
+            Owner::Command(_) => None,
+        };
         let token = {
             let mut table = self.table.borrow_mut();
             table.last += 1;
@@ -96,12 +101,40 @@ impl Processes {
             table.owners.insert(token, owner);
             token
         };
-        self.send(&ToGuardian::Spawn { token, label, spec, stdio, sockets }, fds);
+        self.send(&ToGuardian::Spawn { token, of, label, spec, stdio, sockets }, fds);
         token
     }
 
-    /// Lets the guardian hold a listening socket.
-    pub(super) fn hold(&self, key: SocketKey, socket: BorrowedFd<'_>) {
+    /// Goes on with what an earlier engine has asked for: each process under its token, and names that none of them had.
+    pub(super) fn recall(&self, known: impl IntoIterator<Item = (Token, Running)>, last: u64) {
+        let mut table = self.table.borrow_mut();
+        for (token, running) in known {
+            // The latest run of an instance is the last that was asked for.
+            table.runs.insert(running.instance.clone(), token);
+            table.owners.insert(token, Owner::Run(running));
+        }
+        table.last = last;
+        table.last_key = last;
+    }
+
+    /// What the engine's successor goes on from; without a descriptor there is none any more.
+    pub(super) fn remember(&self, memory: Option<BorrowedFd<'_>>) {
+        self.send(&ToGuardian::Remember, memory.as_slice());
+    }
+
+    /// Lets the guardian hold a socket under a name that no other has had.
+    pub(super) fn hold(&self, socket: BorrowedFd<'_>) -> SocketKey {
+        let key = {
+            let mut table = self.table.borrow_mut();
+            table.last_key += 1;
+            SocketKey(table.last_key)
+        };
+        self.hold_as(key, socket);
+        key
+    }
+
+    /// Lets the guardian hold a socket, or a lock, under this name.
+    pub(super) fn hold_as(&self, key: SocketKey, socket: BorrowedFd<'_>) {
         self.send(&ToGuardian::Hold { key }, &[socket]);
     }
 
@@ -140,13 +173,22 @@ impl Processes {
         self.send(&ToGuardian::EndTree { token }, &[]);
     }
 
-    /// Everything about it is written down.
-    pub(super) fn forget(&self, token: Token) {
+    /// It is over: its news is news no more.
+    pub(super) fn over(&self, token: Token) {
         let mut table = self.table.borrow_mut();
         table.owners.remove(&token);
         table.runs.retain(|_, known| *known != token);
-        drop(table);
+    }
+
+    /// Everything about it is written down.
+    pub(super) fn forget(&self, token: Token) {
+        self.over(token);
         self.send(&ToGuardian::Forget { token }, &[]);
+    }
+
+    /// Has the manager told that everup is a service of.
+    pub(super) fn announce(&self, text: String) {
+        self.send(&ToGuardian::Announce { text }, &[]);
     }
 
     pub(super) fn quit(&self, code: u8) {

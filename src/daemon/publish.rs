@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
 use crate::core::event::Event;
+use crate::daemon::ledger::{FactNumber, Ledger};
 use crate::daemon::news::News;
 use crate::daemon::state::State;
 use crate::history::record::Recorder;
@@ -34,13 +35,14 @@ pub(super) struct Publisher {
     pub(super) status: watch::Sender<Arc<Status>>,
     pub(super) sampled: watch::Sender<Now>,
     pub(super) meter: Meter,
+    pub(super) ledger: Ledger,
     seq: u64,
     started: BTreeMap<InstanceId, Timestamp>,
     changes: BTreeMap<ServiceName, VecDeque<Change>>,
 }
 
 impl Publisher {
-    pub(super) fn new(recorder: Recorder, first: Arc<Status>) -> Self {
+    pub(super) fn new(recorder: Recorder, first: Arc<Status>, ledger: Ledger) -> Self {
         let seq = recorder.last_seq();
         Self {
             recorder,
@@ -48,6 +50,7 @@ impl Publisher {
             status: watch::Sender::new(first),
             sampled: watch::Sender::new(Now::default()),
             meter: Meter::default(),
+            ledger,
             seq,
             started: BTreeMap::new(),
             changes: BTreeMap::new(),
@@ -57,6 +60,12 @@ impl Publisher {
     /// Gives a fact its time and number, keeps it and tells followers. The end of a run comes back as a record that
     /// still lacks its last lines.
     pub(super) fn fact(&mut self, fact: Fact, wall: Timestamp) -> Option<RunRecord> {
+        let number = self.ledger.extra_fact();
+        self.fact_numbered(number, fact, wall)
+    }
+
+    /// As [`Self::fact`], of one that was numbered when it was decided.
+    pub(super) fn fact_numbered(&mut self, number: FactNumber, fact: Fact, wall: Timestamp) -> Option<RunRecord> {
         self.seq += 1;
         let id = fact.instance();
         self.note(&fact, id.as_ref(), wall);
@@ -78,10 +87,35 @@ impl Publisher {
             delay_ms: fact.delay_ms,
             message: fact.message,
         });
+        self.ledger.tell(number, &record, over.as_ref());
         self.recorder.event(record.clone());
         // Without followers there is nobody to tell.
         let _ = self.events.send(record);
         over
+    }
+
+    /// Keeps an end of a run that is about to be written down.
+    pub(super) fn keep_end(&mut self, end: &RunRecord) {
+        self.ledger.write(end, self.seq);
+    }
+
+    /// Goes on after an earlier engine: writes down what it told, and numbers what follows behind it.
+    pub(super) fn recall(
+        &mut self,
+        told: &[(Arc<EventRecord>, Option<RunRecord>)],
+        ends: Vec<RunRecord>,
+        begun: impl Iterator<Item = (InstanceId, Timestamp)>,
+    ) {
+        let written = self.recorder.last_seq();
+        for (event, _) in told.iter().filter(|(event, _)| event.seq > written) {
+            self.recorder.event(event.clone());
+        }
+        self.seq = told.iter().map(|(event, _)| event.seq).max().unwrap_or_default().max(written);
+        for end in ends {
+            self.keep_end(&end);
+            self.recorder.run(end);
+        }
+        self.started.extend(begun);
     }
 
     /// Writes down the runs that an everup which did not end in order left unexplained.

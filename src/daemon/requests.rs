@@ -25,9 +25,13 @@ impl Engine {
         match request {
             Request::Ask { command, wait, by, reply } => Some(self.open(command, wait, by, reply)),
             Request::Up { config, start, dry_run, wait, by, reply } => {
+                if !dry_run {
+                    self.announce_reload();
+                }
                 match self.read_again(config) {
                     Ok((plan, mark)) => {
                         if !dry_run {
+                            self.announce_verdict(false);
                             self.publisher.meter.config_reloaded(true);
                             (self.file, self.has_drifted) = (mark, false);
                         }
@@ -36,6 +40,7 @@ impl Engine {
                     }
                     Err(denied) => {
                         if !dry_run {
+                            self.announce_verdict(true);
                             self.publisher.meter.config_reloaded(false);
                             let fact =
                                 Fact { message: Some(denied.message.clone()), ..Fact::new(EventWord::ConfigRejected) };

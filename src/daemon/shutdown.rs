@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::daemon::engine::Engine;
+use crate::daemon::ledger::FactNumber;
 use crate::daemon::news::News;
 use crate::daemon::state::Keeper;
 use crate::history::run::RunRecord;
@@ -17,12 +18,14 @@ use crate::os::clock;
 const ORPHANS_GET: Duration = Duration::from_secs(5);
 /// How long the records of the last runs are waited for at the end; each of them waits for its lines a little less.
 const RECORDS: Duration = Duration::from_secs(3);
+/// How long what is left in the pipes may take to be kept.
+const LAST_LINES: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// The guardian was killed: its children have lost their parent, so nobody may be left to run on unseen.
     pub(super) async fn without_guardian(&mut self) -> u8 {
         tracing::error!("the guardian is gone: every service is ended");
-        eprintln!("everup: its guardian process is gone; every service is being ended");
+        crate::os::stderr::say("its guardian process is gone; every service is being ended");
         let until = clock::now().moment.after(ORPHANS_GET);
         while self.processes.end_orphans(clock::now().moment >= until) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -40,6 +43,8 @@ impl Engine {
         let _ = self.stopping.send(true);
         self.doors.close().await;
         self.await_records().await;
+        // With many services, or on a slow disk, their last lines may still be in the pipes, which end with us.
+        let _ = tokio::time::timeout(LAST_LINES, self.pump.drain()).await;
         self.last_messages().await;
         self.end_memory();
         self.processes.quit(code);
@@ -79,25 +84,29 @@ impl Engine {
             self.blamed.insert(record.instance.clone(), (run, place.clone()));
             self.publish_due.get_or_insert(self.now.moment);
         }
-        if let Some(fact) = self.failures.remove(&record.instance) {
-            self.tell_failure(fact, self.now.wall);
+        if let Some((number, fact)) = self.failures.remove(&record.instance) {
+            self.tell_failure(number, fact, self.now.wall);
         }
         self.write_down(record);
     }
 
     /// The end of a run is complete.
     pub(super) fn write_down(&mut self, record: RunRecord) {
+        self.publisher.keep_end(&record);
+        if let Some(run) = record.run {
+            self.forget_run(&record.instance, run);
+        }
         let record = self.publisher.recorder.run(record);
         self.notifying.remember(&record);
     }
 
     /// Tells of a failure, now that the end of its run is written down, with the place it blames.
-    pub(super) fn tell_failure(&mut self, mut fact: Fact, wall: Timestamp) -> Option<RunRecord> {
+    pub(super) fn tell_failure(&mut self, number: FactNumber, mut fact: Fact, wall: Timestamp) -> Option<RunRecord> {
         let blamed = fact.instance().and_then(|id| self.blamed.get(&id)).filter(|(run, _)| Some(*run) == fact.run);
         if let Some((_, place)) = blamed {
             fact.message = Some(fact.message.map_or(place.clone(), |message| format!("{place} ({message})")));
         }
-        self.publisher.fact(fact, wall)
+        self.publisher.fact_numbered(number, fact, wall)
     }
 
     /// The line of the source that a run which failed by itself blames in its last lines.

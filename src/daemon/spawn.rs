@@ -17,6 +17,9 @@ use crate::os::spawn::{Limits, Session, SpawnFailure, SpawnSpec};
 const OWN: [&str; 7] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MAINPID"];
 
+/// Variables that belong to a person: a service with `user` gets that user's.
+const PERSONAL: [&str; 3] = ["HOME", "USER", "LOGNAME"];
+
 /// everup's environment as children inherit it.
 pub(super) type Inherited = BTreeMap<OsString, OsString>;
 
@@ -122,6 +125,11 @@ fn found(folder: &Path, environment: Inherited, argv: &[String]) -> Result<Spawn
 fn environment(plan: &ServicePlan, inherited: &Inherited, told: &Told) -> Inherited {
     let slots = plan.slots(told.instance.index);
     let mut all = inherited.clone();
+    if let Some(user) = &plan.user {
+        // Those of whoever runs everup would lead a program into a folder that it may not read.
+        PERSONAL.iter().for_each(|name| drop(all.remove(OsStr::new(name))));
+        all.extend(crate::os::users::variables(user).into_iter().map(|(name, value)| (name.into(), value)));
+    }
     let mut put = |name: &str, value: String| all.insert(name.into(), value.into());
     if told.unbuffered && !inherited.contains_key(OsStr::new("PYTHONUNBUFFERED")) {
         put("PYTHONUNBUFFERED", "1".to_owned());

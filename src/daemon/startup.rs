@@ -1,6 +1,9 @@
 //! Opens everything the engine works with, in an order that leaves nothing behind when a step fails.
 
 use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,19 +15,22 @@ use tokio::task::JoinHandle;
 use crate::client::registry::{self, Registered};
 use crate::core::supervisor::{Seeds, Supervisor};
 use crate::daemon::accesses::Accesses;
+use crate::daemon::announce::Announcer;
 use crate::daemon::engine::Engine;
+use crate::daemon::ledger::Ledger;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::INBOX;
 use crate::daemon::notices::Notices;
 use crate::daemon::notifying::Notifying;
 use crate::daemon::processes::Processes;
 use crate::daemon::publish::Publisher;
+use crate::daemon::resume::Legacy;
 use crate::daemon::state::{Keeper, State};
 use crate::daemon::terminal::Terminal;
 use crate::daemon::usage::Usages;
 use crate::daemon::watching::Watching;
 use crate::daemon::{Launch, Mode, StartError, journal, spawn};
-use crate::guardian::protocol::Capabilities;
+use crate::guardian::protocol::{Capabilities, SocketKey};
 use crate::handle::Handle;
 use crate::history::record::Recorder;
 use crate::logs::pump::Pump;
@@ -32,6 +38,7 @@ use crate::model::names::{InstanceId, Pid, ServiceName};
 use crate::model::plan::Plan;
 use crate::model::status::{OwnUsage, Status, Warning};
 use crate::model::units::Timestamp;
+use crate::os::identity::Identity;
 use crate::os::lock::StateLock;
 use crate::os::{clock, socket};
 use crate::server;
@@ -46,14 +53,23 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What lets people in, and keeps a second everup out.
 #[derive(Debug)]
 pub(super) struct Doors {
-    pub(super) started_at: Timestamp,
     servers: Vec<JoinHandle<()>>,
     socket: PathBuf,
     listed: Option<Registered>,
-    _lock: StateLock,
+    lock: StateLock,
+    /// What listens, for the guardian to hold, too.
+    listening: Vec<(SocketKey, OwnedFd)>,
 }
 
 impl Doors {
+    /// Lets the guardian hold what keeps others out and lets people in: should the engine die, nobody is refused.
+    pub(super) fn hold(&self, processes: &Processes) {
+        processes.hold_as(SocketKey::LOCK, self.lock.as_fd());
+        for (key, socket) in &self.listening {
+            processes.hold_as(*key, socket.as_fd());
+        }
+    }
+
     /// Lets the last answers out, then takes the socket and the listing away.
     pub(super) async fn close(&mut self) {
         for server in self.servers.drain(..) {
@@ -87,14 +103,18 @@ fn stamp(path: &Path) -> Option<(u64, std::time::SystemTime)> {
 
 /// Opens state folder, lock, logs, history and doors, and makes the engine.
 pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
-    let Launch { plan, mode, link, start, surroundings } = launch;
+    let Launch { plan, mode, link, start, surroundings, mut legacy } = launch;
     let failed = |what: String| move |source| StartError::System { what, source };
     let dir = plan.state_dir.clone();
     crate::os::dirs::prepare(&dir).map_err(|error| StartError::Refused(error.to_string()))?;
-    let lock = StateLock::take(&dir).map_err(|error| match error.holder() {
-        Some(pid) => StartError::Running { pid: pid.to_string() },
-        None => StartError::Refused(error.to_string()),
-    })?;
+    let held = |legacy: &mut Option<Legacy>, key| legacy.as_mut().and_then(|legacy| legacy.take(key));
+    let lock = match held(&mut legacy, SocketKey::LOCK).and_then(StateLock::adopt) {
+        Some(lock) => lock,
+        None => StateLock::take(&dir).map_err(|error| match error.holder() {
+            Some(pid) => StartError::Running { pid: pid.to_string() },
+            None => StartError::Refused(error.to_string()),
+        })?,
+    };
     journal::begin(&dir, false);
     // Without it the inherited limit holds; what does not fit is told where it happens.
     let _ = crate::os::limits::raise_open_files();
@@ -104,10 +124,20 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
     let link = crate::os::readiness::readable(link).map_err(failed("listen to the guardian".to_owned()))?;
     let plan = Arc::new(plan);
     let started = clock::now();
-    let seeds = seeds(&dir, &recorder, started.moment.0 ^ u64::from(std::process::id()));
-    let core = Supervisor::new(plan.clone(), seeds, &start);
-    let mut publisher = Publisher::new(recorder, Arc::new(first_status(&plan, started.wall)));
-    publisher.lost(&State::read(&dir), started.wall);
+    let before = match &legacy {
+        // What the engine before knew is newer.
+        Some(_) => State::default(),
+        None => State::read(&dir).map_err(|error| StartError::Refused(error.to_string()))?,
+    };
+    let seeds = seeds(&before, &recorder, started.moment.0 ^ u64::from(std::process::id()));
+    let mut core = Supervisor::new(plan.clone(), seeds, &start);
+    let mut began = started.wall;
+    if let Some(legacy) = &mut legacy {
+        core = legacy.wake(core);
+        began = legacy.began();
+    }
+    let mut publisher = Publisher::new(recorder, Arc::new(first_status(&plan, began)), Ledger::new(began));
+    publisher.lost(&before, started.wall);
     let (inbox, news) = mpsc::channel(INBOX);
     let (asking, requests) = mpsc::channel(REQUESTS);
     let (stopping, stop_seen) = watch::channel(false);
@@ -124,8 +154,25 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
     };
     let socket_path = plan.socket_path();
     // The control socket comes last: whoever finds it may rely on all the rest.
-    let mut servers: Vec<_> = open_tcp(&plan, &handle, &stop_seen)?.into_iter().collect();
-    servers.push(open_unix(&plan, &socket_path, &handle, &stop_seen)?);
+    let (mut servers, mut listening) = (vec![], vec![]);
+    let mut warnings = vec![];
+    let web = held(&mut legacy, SocketKey::WEB).map(TcpListener::from);
+    match open_tcp(&plan, web, &handle, &stop_seen) {
+        Ok(Some((server, socket))) => {
+            servers.push(server);
+            listening.push((SocketKey::WEB, socket));
+        }
+        Ok(None) => {}
+        // What runs is not to end for a door that cannot be opened again.
+        Err(error) if legacy.is_some() => {
+            warnings.push(Warning { code: "no_web".to_owned(), message: error.to_string() });
+        }
+        Err(error) => return Err(error),
+    }
+    let control = held(&mut legacy, SocketKey::CONTROL).map(UnixListener::from);
+    let (server, socket) = open_unix(&plan, &socket_path, control, &handle, &stop_seen)?;
+    servers.push(server);
+    listening.push((SocketKey::CONTROL, socket));
     let entry = registry::Entry {
         project: plan.project.clone(),
         config: plan.file.clone(),
@@ -133,7 +180,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         socket: socket_path.clone(),
         pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
     };
-    let mut warnings = vec![];
+    warnings.extend(plan.web.token_file.as_deref().and_then(readable_token));
     let listed = registry::register(&entry)
         .map_err(|error| warnings.push(Warning { code: "not_listed".to_owned(), message: error.to_string() }))
         .ok();
@@ -145,7 +192,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         Mode::Up { .. } | Mode::Dev { alone: false, .. } => None,
     };
     let file = plan.file.as_deref().map(FileMark::of).unwrap_or_default();
-    Ok(Engine {
+    let mut engine = Engine {
         core,
         mode,
         surroundings,
@@ -164,6 +211,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         oom: crate::os::oom::Watch::new(),
         notices: Notices::default(),
         notifying: Notifying::default(),
+        announcer: Announcer::from_env(),
         terminal,
         keeper,
         state_dirty: None,
@@ -178,7 +226,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         news,
         requests,
         handle,
-        doors: Doors { started_at: started.wall, servers, socket: socket_path, listed, _lock: lock },
+        doors: Doors { servers, socket: socket_path, listed, lock, listening },
         stopping,
         warnings,
         file,
@@ -190,8 +238,15 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         records_due: std::collections::BTreeSet::new(),
         failures: std::collections::BTreeMap::new(),
         blamed: std::collections::BTreeMap::new(),
+        forgettable: std::collections::BTreeMap::new(),
+        finishing: std::collections::BTreeMap::new(),
+        legacy: None,
         told_to_stop: None,
-    })
+    };
+    if let Some(legacy) = legacy {
+        engine.inherit(legacy);
+    }
+    Ok(engine)
 }
 
 impl Engine {
@@ -208,7 +263,8 @@ impl Engine {
 
     /// What must survive everup's own death.
     pub(super) fn state(&self, clean: bool) -> State {
-        let mut state = State::new(self.capabilities.as_ref().map(|capabilities| capabilities.guardian));
+        let guardian = self.capabilities.as_ref().and_then(|capabilities| Identity::of(capabilities.guardian));
+        let mut state = State::new(guardian);
         state.clean = clean;
         for (id, run) in self.core.runs() {
             state.instances.entry(id.to_string()).or_default().run = *run;
@@ -223,8 +279,7 @@ impl Engine {
     }
 }
 
-fn seeds(dir: &Path, recorder: &Recorder, dice: u64) -> Seeds {
-    let before = State::read(dir);
+fn seeds(before: &State, recorder: &Recorder, dice: u64) -> Seeds {
     let mut runs = recorder.last_runs().clone();
     let mut held = std::collections::BTreeMap::new();
     for (id, kept) in before.by_instance() {
@@ -250,6 +305,7 @@ fn first_status(plan: &Plan, started_at: Timestamp) -> Status {
         config: plan.file.as_ref().map(|path| path.display().to_string()),
         web: plan.web.listen.map(|address| address.to_string()),
         own: OwnUsage::default(),
+        stopping: false,
         warnings: vec![],
         services: vec![],
     }
@@ -264,41 +320,61 @@ fn the_one(plan: &Plan, start: &[ServiceName]) -> Option<ServiceName> {
 fn open_unix(
     plan: &Plan,
     path: &Path,
+    held: Option<UnixListener>,
     handle: &Handle,
     stop_seen: &watch::Receiver<bool>,
-) -> Result<JoinHandle<()>, StartError> {
-    let listener = socket::listen_unix(path, plan.control.mode)
-        .map_err(|source| StartError::System { what: format!("open the control socket {}", path.display()), source })?;
+) -> Result<(JoinHandle<()>, OwnedFd), StartError> {
+    let failed = |source| StartError::System { what: format!("open the control socket {}", path.display()), source };
+    // One whose file was taken away meanwhile lets nobody in.
+    let held = held.filter(|_| path.exists());
+    let listener = held.map_or_else(|| socket::listen_unix(path, plan.control.mode), Ok).map_err(failed)?;
+    let socket = listener.try_clone().map_err(failed)?.into();
     let (users, groups) = crate::os::users::numbers(&plan.control.users, &plan.control.groups)
         .map_err(|error| StartError::Refused(error.to_string()))?;
     let options = server::UnixOptions { users, groups };
     let serving = server::serve_unix(handle.clone(), listener, options, stop_seen.clone());
-    Ok(tokio::task::spawn_local(async move {
+    let server = tokio::task::spawn_local(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "the control socket is closed");
         }
-    }))
+    });
+    Ok((server, socket))
 }
 
 fn open_tcp(
     plan: &Plan,
+    held: Option<TcpListener>,
     handle: &Handle,
     stop_seen: &watch::Receiver<bool>,
-) -> Result<Option<JoinHandle<()>>, StartError> {
+) -> Result<Option<(JoinHandle<()>, OwnedFd)>, StartError> {
     let Some(address) = plan.web.listen else { return Ok(None) };
     let token = match &plan.web.token_file {
         Some(path) => Some(read_token(path)?),
         None => None,
     };
-    let listener = TcpListener::bind(address)
-        .map_err(|source| StartError::System { what: format!("listen on web.listen {address}"), source })?;
+    let failed = |source| StartError::System { what: format!("listen on web.listen {address}"), source };
+    let listener = held.map_or_else(|| TcpListener::bind(address), Ok).map_err(failed)?;
+    let socket = listener.try_clone().map_err(failed)?.into();
     let options = server::TcpOptions { token };
     let serving = server::serve_tcp(handle.clone(), listener, options, stop_seen.clone());
-    Ok(Some(tokio::task::spawn_local(async move {
+    let server = tokio::task::spawn_local(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "the TCP door is closed");
         }
-    })))
+    });
+    Ok(Some((server, socket)))
+}
+
+/// Whoever can read the token can change every service.
+fn readable_token(path: &Path) -> Option<Warning> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o044 != 0).then(|| Warning {
+        code: "token_readable".to_owned(),
+        message: format!(
+            "web.token_file {} can be read by others (mode {mode:04o}): `chmod 600` keeps it to its owner",
+            path.display()
+        ),
+    })
 }
 
 fn read_token(path: &Path) -> Result<String, StartError> {

@@ -200,10 +200,11 @@ impl Engine {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: guardian,
             engine_pid: own_pid(),
-            started_at: self.doors.started_at,
+            started_at: self.publisher.ledger.started_at(),
             config: plan.file.as_ref().map(|path| path.display().to_string()),
             web: plan.web.listen.map(|address| address.to_string()),
             own: self.usages.own,
+            stopping: self.core.is_ending(),
             warnings: self.all_warnings(),
             services,
         }

@@ -5,25 +5,42 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::guardian::link::FD_VARIABLE;
+use crate::guardian::link::{CALL_VARIABLE, FD_VARIABLE, RESUMES_VARIABLE};
 use crate::guardian::protocol::{StdioSpec, Token};
 use crate::guardian::runs::Run;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
-use crate::guardian::{ROLE_ENGINE, ROLE_VARIABLE};
+use crate::guardian::{ROLE_ENGINE, ROLE_GUARDIAN, ROLE_VARIABLE};
 use crate::model::service::SpawnStage;
 use crate::os::pipe;
 use crate::os::spawn::{Beyond, Home, Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
 
-/// Starts the engine: this very program with the same arguments, speaking to us over `socket`.
-pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>) -> Result<Spawning, SpawnFailure> {
+/// Starts the engine: this very program with the same arguments, speaking to us over `socket`. `resumes`: it takes over
+/// from one that died.
+pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>, resumes: bool) -> Result<Spawning, SpawnFailure> {
     let number = socket.as_raw_fd().to_string();
-    let own = [(ROLE_VARIABLE, ROLE_ENGINE), (FD_VARIABLE, number.as_str())];
+    let resumes = if resumes { "1" } else { "" };
+    let own = [(ROLE_VARIABLE, ROLE_ENGINE), (FD_VARIABLE, number.as_str()), (RESUMES_VARIABLE, resumes)];
     let inherited =
         std::env::vars_os().filter(|(key, _)| own.iter().all(|(ours, _)| key.as_encoded_bytes() != ours.as_bytes()));
     let env = inherited.chain(own.map(|(key, value)| (key.into(), value.into())));
     let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new("."))?;
     spec.session = Session::Keep;
     spawner.spawn(&Rc::new(spec), &Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) }, Home::default())
+}
+
+/// Starts a guardian for this engine: this very program with the same arguments, in a session of its own, speaking to us
+/// over `socket`.
+pub(super) fn guardian(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let call = format!("{} {}", socket.as_raw_fd(), std::process::id());
+    let env = std::env::vars_os().chain(
+        [(ROLE_VARIABLE, ROLE_GUARDIAN), (CALL_VARIABLE, &*call)].map(|(key, value)| (key.into(), value.into())),
+    );
+    let failed = |failure: SpawnFailure| io::Error::from_raw_os_error(failure.errno);
+    let mut spec =
+        SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new(".")).map_err(failed)?;
+    spec.session = Session::New;
+    let wiring = Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) };
+    Spawner::new()?.spawn(&Rc::new(spec), &wiring, Home::default()).map_err(failed)?.wait().map_err(failed)
 }
 
 /// What becomes of a new process's descriptors.

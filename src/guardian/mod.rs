@@ -2,10 +2,12 @@
 //!
 //! It is the process that the terminal, systemd or Docker sees. The engine, which decides, is its child too.
 
+mod adoption;
 mod launch;
 pub mod link;
 mod post;
 pub mod protocol;
+mod revival;
 mod runs;
 mod trees;
 mod turn;
@@ -19,14 +21,16 @@ use std::process::{Command, ExitCode};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
 use crate::guardian::post::Post;
+use crate::guardian::revival::Unheard;
 use crate::guardian::runs::Runs;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
 use crate::guardian::turn::Guardian;
 use crate::model::names::Pid;
+use crate::os::notify::Manager;
 use crate::os::signals::{self, Signals};
 use crate::os::spawn::{SpawnFailure, Spawner};
 use crate::os::terminal::Settings;
-use crate::os::{clock, environment, limits, seqpacket, tree};
+use crate::os::{clock, environment, limits, oom, privacy, seqpacket, tree};
 
 /// A guardian has settled this long after its start, in milliseconds.
 const SETTLED_MS: u64 = 2_000;
@@ -56,6 +60,10 @@ pub fn role() -> Role {
         Some(ROLE_ENGINE) => {
             // As early as can be: a Ctrl-C that ended us would take the order out of the shutdown. Blocking cannot fail.
             let _ = signals::leave_to_parent();
+            // Before the first secret is read. Where the kernel refuses it, everything else still holds.
+            let _ = privacy::keep_memory();
+            // Whatever it makes is for nobody else. Children have the guardian's.
+            privacy::keep_files();
             environment::set_process_name(NAME);
             Role::Engine
         }
@@ -93,7 +101,7 @@ pub fn run() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            eprintln!("everup: {error}{cause}");
+            crate::os::stderr::say(format_args!("{error}{cause}"));
             ExitCode::FAILURE
         }
     }
@@ -108,23 +116,35 @@ fn work() -> Result<u8, GuardianError> {
     let mut spawner = Spawner::new().map_err(GuardianError::Prepare)?;
     // Two descriptors a service go beyond the usual soft limit soon; if it cannot be raised, spawns say so in time.
     let _ = limits::raise_open_files();
+    // Where the kernel refuses it, everything else still holds.
+    let _ = privacy::keep_memory();
     let foreign = tree::children(Pid(std::process::id().cast_signed()));
-    let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
     // Before the engine can change it.
     let terminal = Settings::of_stdin();
-    let mut engine = launch::engine(&mut spawner, theirs.as_fd()).map_err(GuardianError::Engine)?;
-    drop(theirs);
-    // While the engine starts.
-    let mut trees = Trees::new(&above, clock::monotonic_us(), foreign);
-    engine.wait().map_err(GuardianError::Engine)?;
-    trees.know_engine(engine.pid);
+    let (post, engine, mut trees);
+    if let Some(call) = link::Call::from_env() {
+        // The engine has lost its guardian and has made us the next.
+        (post, engine) = (call.socket, call.engine);
+        trees = Trees::new(&above, clock::monotonic_us(), foreign);
+    } else {
+        let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
+        let mut started = launch::engine(&mut spawner, theirs.as_fd(), false).map_err(GuardianError::Engine)?;
+        drop(theirs);
+        // While the engine starts.
+        trees = Trees::new(&above, clock::monotonic_us(), foreign);
+        started.wait().map_err(GuardianError::Engine)?;
+        (post, engine) = (ours, started.pid);
+    }
+    trees.know_engine(engine);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|errno| GuardianError::Prepare(errno.into()))?;
     let mut guardian = Guardian {
         spawner,
         trees,
         signals,
-        post: Post::new(ours),
-        engine: Some(engine.pid),
+        post: Post::new(post),
+        engine: Some(engine),
+        unreported: BTreeMap::new(),
+        engine_watch: None,
         runs: Runs::default(),
         held: BTreeMap::new(),
         epoll,
@@ -134,7 +154,16 @@ fn work() -> Result<u8, GuardianError> {
         terminal,
         suspending: None,
         leaving: None,
+        revival: None,
+        unheard: Unheard::default(),
+        listening: true,
+        asked_for_room: false,
+        manager: Manager::from_env(),
+        spared: oom::is_spared(),
     };
+    if tree::parent(engine) != Some(Pid(std::process::id().cast_signed())) {
+        guardian.watch_engine(engine);
+    }
     guardian.serve().map_err(GuardianError::Wait)
 }
 

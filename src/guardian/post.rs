@@ -65,6 +65,8 @@ impl Post {
             match protocol::receive(self.socket.as_fd(), &mut self.buffer) {
                 Ok(message) => return Some(message),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                // Told once when the engine died with words of ours unheard; what it said before is still to be read.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 // Not from an engine of this version, so nothing to act on.
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
                 Err(_) => {

@@ -11,9 +11,10 @@ use std::path::PathBuf;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::model::names::Pid;
+use crate::model::names::{InstanceId, Pid, Run};
 use crate::model::service::{End, SpawnStage};
 use crate::os::cgroup::bounds::Limited;
+use crate::os::identity::Identity;
 use crate::os::seqpacket;
 use crate::os::spawn::SpawnSpec;
 
@@ -24,9 +25,18 @@ pub struct Token(pub u64);
 /// The variable by which an orphan says whose it is: a word for each everup above it, the token behind its last dot.
 pub const TOKEN_VARIABLE: &str = "EVERUP_TOKEN";
 
-/// Names one listening socket that the guardian holds. Chosen by the engine, never reused.
+/// Names one socket, or lock, that the guardian holds. Chosen by the engine, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SocketKey(pub u64);
+
+impl SocketKey {
+    /// The lock of the state folder.
+    pub const LOCK: Self = Self(u64::MAX);
+    /// The control socket.
+    pub const CONTROL: Self = Self(u64::MAX - 1);
+    /// The TCP door.
+    pub const WEB: Self = Self(u64::MAX - 2);
+}
 
 /// What the engine wants of a child's stdin, stdout or stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +61,8 @@ pub enum ToGuardian {
     Spawn {
         /// Its name from now on.
         token: Token,
+        /// The run it is; none: a command beside one. Comes back with `Known`.
+        of: Option<(InstanceId, Run)>,
         /// The name of its control group's folder, e.g. `web.1-7`.
         label: String,
         /// What to run.
@@ -91,11 +103,38 @@ pub enum ToGuardian {
         /// Whose.
         token: Token,
     },
+    /// Take over a process that an earlier guardian started. Answered by `Spawned`, with those of its pipes that can be
+    /// opened again, or by `Ended` where it is gone.
+    Adopt {
+        /// Its name from now on.
+        token: Token,
+        /// The run it is.
+        of: (InstanceId, Run),
+        /// Its main process.
+        identity: Identity,
+        /// Its control group.
+        cgroup: Option<PathBuf>,
+        /// The pipes that are its stdout and stderr, by their inodes.
+        pipes: [Option<u64>; 2],
+    },
+    /// Kill what an earlier guardian started and nobody has had adopted.
+    Sweep {
+        /// What its processes carry: [`Capabilities::mark`].
+        mark: String,
+    },
+    /// The one descriptor that comes along holds all that the engine knows, for its successor: from now on the engine's
+    /// death is not the end of everup. Takes the place of the one before.
+    Remember,
     /// The engine is about to stop itself (SIGSTOP): once it has, stop too, so that the shell that started us sees a
     /// stopped job; when the shell lets us go on, let the engine go on.
     Suspend {
         /// Whether the rest of our process group is to stop as well: it has not had the key's signal.
         group: bool,
+    },
+    /// Tell the manager that everup is a service of (NOTIFY_SOCKET): it listens to its main process alone.
+    Announce {
+        /// One thing a line, as sd_notify(3) has it.
+        text: String,
     },
     /// End all trees, wait for the engine to end by itself, then exit with this code.
     Quit {
@@ -107,8 +146,25 @@ pub enum ToGuardian {
 /// From the guardian.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromGuardian {
-    /// The first message: what the guardian can do here.
+    /// The first message: what the guardian can do here. To a successor what its predecessor remembered comes along, and
+    /// what the guardian knows follows: for each run `Known` and what was said of it, each socket that is held, `Complete`.
     Hello(Capabilities),
+    /// To a successor: this one was asked for, and has not been written down.
+    Known {
+        /// Its name.
+        token: Token,
+        /// The run it is; none: a command.
+        of: Option<(InstanceId, Run)>,
+        /// A signal was sent to it.
+        signalled: bool,
+    },
+    /// To a successor: this socket is held; it comes along.
+    Held {
+        /// Its name.
+        key: SocketKey,
+    },
+    /// To a successor: that was all.
+    Complete,
     /// It executes its program. Our ends of its pipes come along, non-blocking, in the order of its streams.
     Spawned {
         /// Whose.
@@ -163,8 +219,23 @@ pub enum FromGuardian {
 pub struct Capabilities {
     /// The guardian's process.
     pub guardian: Pid,
+    /// What the processes it starts carry in their environment.
+    pub mark: String,
     /// The folder of the runs' control groups, or a sentence on why there are none.
     pub cgroup: Result<PathBuf, String>,
+    /// Set where this engine takes over from one that died.
+    pub resumed: Option<Resumed>,
+}
+
+/// The engine's earlier life, as the guardian saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// How many engines have died in a row.
+    pub deaths: u32,
+    /// How the latest ended, for people: `was ended by signal 9`.
+    pub how: String,
+    /// When, in milliseconds of the monotonic clock.
+    pub died: u64,
 }
 
 /// The longest text that goes in a packet, in bytes.
@@ -235,6 +306,7 @@ mod tests {
         spec.umask = Some(0o27);
         ToGuardian::Spawn {
             token: Token(7),
+            of: None,
             label: "web.1-7".to_owned(),
             spec,
             stdio: [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Same],

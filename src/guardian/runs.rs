@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
-use crate::guardian::protocol::Token;
-use crate::model::names::Pid;
+use crate::guardian::protocol::{FromGuardian, Token};
+use crate::model;
+use crate::model::names::{InstanceId, Pid};
 use crate::os::cgroup::Group;
 use crate::os::cgroup::bounds::Bounds;
+use crate::os::pidfd::PidFd;
 use crate::os::spawn::Spawning;
 
 /// One process asked for, and its tree.
@@ -18,12 +20,20 @@ pub(super) struct Run {
     pub(super) failed: bool,
     /// The main process, until it is reaped: as long as it is here, its number cannot be another's.
     pub(super) main: Option<Pid>,
+    /// An adopted main process, until it has ended.
+    pub(super) watch: Option<PidFd>,
     /// The session it started with (its own number), which what it leaves behind still bears.
     pub(super) session: Pid,
     /// Its control group, until it is removed.
     pub(super) group: Option<Group>,
     /// What limits its memory and CPU.
     pub(super) bounds: Bounds,
+    /// The run it is; none: a command.
+    pub(super) of: Option<(InstanceId, model::names::Run)>,
+    /// A signal was sent to it.
+    pub(super) signalled: bool,
+    /// How its main process ended, as the engine was told.
+    pub(super) ended: Option<FromGuardian>,
     /// Our ends of its pipes: nothing it wrote is lost while the engine is away.
     pub(super) pipes: Vec<OwnedFd>,
     /// Nothing of it lives any more.
@@ -37,11 +47,41 @@ impl Run {
     pub(super) fn new(spawning: Spawning, group: Option<Group>, bounds: Bounds, pipes: Vec<OwnedFd>) -> Self {
         Self {
             main: Some(spawning.pid),
+            watch: None,
             session: spawning.pid,
             spawning: Some(spawning),
             failed: false,
+            of: None,
+            signalled: false,
+            ended: None,
             group,
             bounds,
+            pipes,
+            gone: false,
+            forgotten: false,
+        }
+    }
+}
+
+impl Run {
+    /// A process that an earlier guardian started.
+    pub(super) fn adopted(
+        main: Pid,
+        of: (InstanceId, model::names::Run),
+        group: Option<Group>,
+        pipes: Vec<OwnedFd>,
+    ) -> Self {
+        Self {
+            spawning: None,
+            failed: false,
+            main: Some(main),
+            watch: None,
+            session: main,
+            group,
+            bounds: Bounds::default(),
+            of: Some(of),
+            signalled: false,
+            ended: None,
             pipes,
             gone: false,
             forgotten: false,
@@ -96,6 +136,11 @@ impl Runs {
         }
         self.living.insert(token);
         self.by_token.insert(token, run);
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Token, &Run)> {
+        self.by_token.iter().map(|(token, run)| (*token, run))
     }
 
     pub(super) fn get(&self, token: Token) -> Option<&Run> {
@@ -194,7 +239,11 @@ mod tests {
         Run {
             spawning: None,
             failed: false,
+            of: None,
+            signalled: false,
+            ended: None,
             main: Some(Pid(pid)),
+            watch: None,
             session: Pid(pid),
             group: None,
             bounds: Bounds::default(),

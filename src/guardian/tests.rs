@@ -104,7 +104,7 @@ impl Engine {
         spec.listen_pid = true;
         let stdio = [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Inherit];
         let (token, label) = (Token(token), format!("t-{token}"));
-        self.send(&ToGuardian::Spawn { token, label, spec, stdio, sockets });
+        self.send(&ToGuardian::Spawn { token, of: None, label, spec, stdio, sockets });
         match self.next() {
             (FromGuardian::Spawned { token: spawned, pid, .. }, mut fds) if spawned == token => {
                 Some((pid, File::from(fds.remove(0))))
@@ -167,6 +167,7 @@ const SCENES: &[(&str, Scene)] = &[
             let stdio = [StdioSpec::Null; 3];
             engine.send(&ToGuardian::Spawn {
                 token: Token(token),
+                of: None,
                 label: "x".to_owned(),
                 spec,
                 stdio,
@@ -177,7 +178,14 @@ const SCENES: &[(&str, Scene)] = &[
         }
         let spec = SpawnSpec::new(Path::new("/bin/true"), ["x"], none, Path::new("/")).unwrap();
         let stdio = [StdioSpec::Null, StdioSpec::Passed, StdioSpec::Null];
-        engine.send(&ToGuardian::Spawn { token: Token(3), label: "x".to_owned(), spec, stdio, sockets: vec![] });
+        engine.send(&ToGuardian::Spawn {
+            token: Token(3),
+            of: None,
+            label: "x".to_owned(),
+            spec,
+            stdio,
+            sockets: vec![],
+        });
         let failed = FromGuardian::Failed { token: Token(3), stage: SpawnStage::Files, errno: libc::EBADF };
         assert_eq!(engine.next().0, failed, "nothing was passed");
         engine.send(&ToGuardian::Quit { code: 0 });
@@ -294,7 +302,14 @@ const SCENES: &[(&str, Scene)] = &[
         for number in 0..300 {
             let stdio = [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Pipe];
             let label = format!("m-{number}");
-            engine.send(&ToGuardian::Spawn { token: Token(number), label, spec: spec.clone(), stdio, sockets: vec![] });
+            engine.send(&ToGuardian::Spawn {
+                token: Token(number),
+                of: None,
+                label,
+                spec: spec.clone(),
+                stdio,
+                sockets: vec![],
+            });
         }
         let (mut spawned, mut ended) = (0, 0);
         while ended < 300 {
@@ -316,6 +331,7 @@ const SCENES: &[(&str, Scene)] = &[
         let stdio = [StdioSpec::Null; 3];
         engine.send(&ToGuardian::Spawn {
             token: Token(300),
+            of: None,
             label: "x".to_owned(),
             spec: nothing,
             stdio,
@@ -446,6 +462,7 @@ fn measure(engine: &mut Engine) {
         let stdio = [StdioSpec::Null, StdioSpec::Pipe, StdioSpec::Pipe];
         engine.send(&ToGuardian::Spawn {
             token: Token(token),
+            of: None,
             label: format!("b-{token}"),
             spec,
             stdio,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 pub(super) use crate::guardian::protocol::TOKEN_VARIABLE;
-use crate::guardian::protocol::Token;
+use crate::guardian::protocol::{FromGuardian, Token};
 use crate::guardian::runs::{Run, Runs};
 use crate::model::names::Pid;
 use crate::os::cgroup::bounds::{Bounds, Controller, Controllers, Most};
@@ -25,6 +25,8 @@ pub(super) struct Trees {
     foreign: Vec<Pid>,
     /// What our words in [`TOKEN_VARIABLE`] begin with.
     mark: String,
+    /// The words of earlier guardians that mark what we have adopted.
+    claimed: BTreeMap<String, Token>,
     /// The words of the everups above us.
     above: String,
     /// Whether one look for orphans may serve several questions: see [`Trees::look_once`].
@@ -48,6 +50,7 @@ impl Trees {
             engine: None,
             foreign,
             mark: format!("{own}-{now}."),
+            claimed: BTreeMap::new(),
             above: if above.is_empty() { String::new() } else { format!("{above} ") },
             once: Cell::default(),
             looked: RefCell::default(),
@@ -55,9 +58,37 @@ impl Trees {
         }
     }
 
+    /// What our words in [`TOKEN_VARIABLE`] begin with.
+    pub(super) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// Counts what bears the same word as this process to a run from now on.
+    pub(super) fn claim(&mut self, token: Token, main: Pid) {
+        let words = tree::variable(main, TOKEN_VARIABLE).unwrap_or_default();
+        if let Some(word) = words.split(' ').next_back().filter(|word| !word.is_empty()) {
+            self.claimed.insert(word.to_owned(), token);
+        }
+    }
+
+    /// What bears this mark of an earlier guardian and belongs to nothing adopted.
+    pub(super) fn unclaimed(&self, mark: &str) -> Vec<Process> {
+        let is_unclaimed = |pid: &Pid| {
+            let words = tree::variable(*pid, TOKEN_VARIABLE).unwrap_or_default();
+            words.split(' ').any(|word| word.starts_with(mark) && !self.claimed.contains_key(word))
+        };
+        tree::all().into_iter().filter(is_unclaimed).filter_map(Process::find).collect()
+    }
+
     /// The value of [`TOKEN_VARIABLE`] for a run.
     pub(super) fn token_value(&self, token: Token) -> String {
         format!("{}{}{}", self.above, self.mark, token.0)
+    }
+
+    /// What the engine is told of a run that executes its program.
+    pub(super) fn spawned(&self, token: Token, run: &Run) -> FromGuardian {
+        let cgroup = self.groups.as_ref().ok().zip(run.group.as_ref()).map(|(groups, group)| groups.path_of(group));
+        FromGuardian::Spawned { token, pid: run.session, cgroup, limited: run.bounds.limited.clone() }
     }
 
     /// Looks for orphans at most once for all questions until [`Trees::look_again`]; nothing is reaped in between.
@@ -219,7 +250,13 @@ impl Trees {
     /// The processes that have lost their parent and hang on us, by the run they come from.
     fn orphans(&self, runs: &Runs) -> BTreeMap<Token, Vec<Pid>> {
         // A list of children can miss one while another ends; twice in a row it does not.
-        let children: BTreeSet<Pid> = (0..2).flat_map(|_| tree::children(self.own)).collect();
+        let mut children: BTreeSet<Pid> = (0..2).flat_map(|_| tree::children(self.own)).collect();
+        if !self.claimed.is_empty() {
+            // What is adopted hangs on somebody else.
+            let words = |pid: &Pid| tree::variable(*pid, TOKEN_VARIABLE).unwrap_or_default();
+            let is_claimed = |pid: &Pid| words(pid).split(' ').any(|word| self.claimed.contains_key(word));
+            children.extend(tree::all().into_iter().filter(is_claimed));
+        }
         let mut found: BTreeMap<Token, Vec<Pid>> = BTreeMap::new();
         for child in children {
             if Some(child) == self.engine || runs.is_main(child) || self.foreign.contains(&child) {
@@ -236,7 +273,10 @@ impl Trees {
 
     fn token_of(&self, pid: Pid) -> Option<Token> {
         let words = tree::variable(pid, TOKEN_VARIABLE)?;
-        words.split(' ').find_map(|word| word.strip_prefix(&self.mark)?.parse().ok()).map(Token)
+        words.split(' ').find_map(|word| {
+            let ours = || word.strip_prefix(&self.mark)?.parse().ok().map(Token);
+            self.claimed.get(word).copied().or_else(ours)
+        })
     }
 }
 

@@ -6,23 +6,28 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
+use crate::guardian::adoption::{Claim, REPORT_PAUSE};
 use crate::guardian::launch::{self, Descriptors};
 use crate::guardian::post::Post;
-use crate::guardian::protocol::{Capabilities, FromGuardian, SocketKey, ToGuardian, Token};
+use crate::guardian::protocol::{FromGuardian, SocketKey, ToGuardian, Token};
+use crate::guardian::revival::{Revival, Unheard};
 use crate::guardian::runs::Runs;
 use crate::guardian::trees::Trees;
 use crate::model::names::Pid;
 use crate::model::service::{End, SpawnStage};
+use crate::os::notify::Manager;
+use crate::os::pidfd::PidFd;
 use crate::os::reap::{self, Reaped};
 use crate::os::signals::Signals;
 use crate::os::spawn::{SpawnFailure, Spawner, Spawning};
 use crate::os::terminal::Settings;
 use crate::os::tree::Process;
-use crate::os::{clock, job, memory};
+use crate::os::{clock, job, memory, oom};
 
 /// What the loop's events are about; all others are about the process with that token.
 const SIGNALS: u64 = u64::MAX;
-const POST: u64 = u64::MAX - 1;
+pub(super) const POST: u64 = u64::MAX - 1;
+pub(super) const ENGINE: u64 = u64::MAX - 2;
 /// How many messages are taken before children are looked at again.
 const MESSAGES_A_TURN: usize = 32;
 /// After how many new processes memory is given back, once all of them execute their programs.
@@ -47,6 +52,10 @@ pub(super) struct Guardian {
     pub(super) signals: Signals,
     pub(super) post: Post,
     pub(super) engine: Option<Pid>,
+    /// Adopted processes that have ended without saying how; until when they are asked.
+    pub(super) unreported: BTreeMap<Token, u64>,
+    /// Set where the engine is no child of ours.
+    pub(super) engine_watch: Option<PidFd>,
     pub(super) runs: Runs,
     /// The listening sockets of services.
     pub(super) held: BTreeMap<SocketKey, OwnedFd>,
@@ -61,6 +70,17 @@ pub(super) struct Guardian {
     pub(super) terminal: Option<Settings>,
     pub(super) suspending: Option<Suspending>,
     pub(super) leaving: Option<Leaving>,
+    /// What another engine would go on from; none: the end of this one is the end.
+    pub(super) revival: Option<Revival>,
+    pub(super) unheard: Unheard,
+    /// The engine's messages wake the loop.
+    pub(super) listening: bool,
+    /// So does room for ours.
+    pub(super) asked_for_room: bool,
+    /// Who wants to know how everup is.
+    pub(super) manager: Option<Manager>,
+    /// Whether we are spared when memory runs out; what we start is not to be.
+    pub(super) spared: bool,
 }
 
 /// About to stop, as soon as the engine has.
@@ -89,16 +109,7 @@ impl Guardian {
     pub(super) fn serve(&mut self) -> io::Result<u8> {
         self.epoll.add(&self.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         self.epoll.add(&self.post, EpollEvent::new(EpollFlags::EPOLLIN, POST))?;
-        let mut asked_for_room = false;
-        let mut listening = true;
-        let hello = Capabilities {
-            guardian: Pid(std::process::id().cast_signed()),
-            cgroup: match &self.trees.groups {
-                Ok(groups) => Ok(groups.path().to_owned()),
-                Err(why) => Err(why.to_string()),
-            },
-        };
-        self.post.send(FromGuardian::Hello(hello), &[]);
+        self.post.send(FromGuardian::Hello(self.capabilities()), &[]);
         loop {
             if self.burst >= BURST && self.spawning == 0 {
                 self.burst = 0;
@@ -123,7 +134,11 @@ impl Guardian {
                 match event.data() {
                     SIGNALS => signalled = true,
                     POST => spoken = true,
-                    token => self.decide_spawn(Token(token)),
+                    ENGINE => self.watched_engine_ended(),
+                    token => {
+                        self.decide_spawn(Token(token));
+                        self.watched_ended(Token(token));
+                    }
                 }
             }
             if signalled {
@@ -138,17 +153,19 @@ impl Guardian {
                 }
             }
             let now = now_ms();
-            if !self.post.is_open() && listening {
-                listening = false;
+            if !self.post.is_open() && self.listening {
+                self.listening = false;
                 self.epoll.delete(&self.post)?;
                 self.lose_engine(now);
-            } else if listening && self.post.is_waiting() != asked_for_room {
-                asked_for_room = !asked_for_room;
+            } else if self.listening && self.post.is_waiting() != self.asked_for_room {
+                self.asked_for_room = !self.asked_for_room;
                 let interest =
-                    if asked_for_room { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+                    if self.asked_for_room { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
                 self.epoll.modify(&self.post, &mut EpollEvent::new(interest, POST))?;
             }
             self.kill_again(now);
+            self.ask_for_reports(now);
+            self.revive(now)?;
             self.suspend(now)?;
             if let Some(code) = self.leave(now) {
                 return Ok(code);
@@ -160,7 +177,8 @@ impl Guardian {
         while let Some(arrived) = self.signals.next()? {
             if arrived.signal != libc::SIGCHLD {
                 let news = FromGuardian::Signalled { signal: arrived.signal, from_terminal: arrived.from_terminal };
-                self.post.send(news, &[]);
+                self.post.send(news.clone(), &[]);
+                self.hear_in_its_place(news);
             }
         }
         Ok(())
@@ -189,19 +207,27 @@ impl Guardian {
                 self.gone(token);
                 continue;
             }
-            let tree_empty = self.is_tree_empty(token);
-            // As long as the group is there to be asked.
-            let oom_kills = self.runs.get(token).and_then(|run| self.trees.oom_kills(run));
             let Reaped { end, cpu_us, max_rss, .. } = reaped;
-            self.post.send(FromGuardian::Ended { token, end, tree_empty, cpu_us, max_rss, oom_kills }, &[]);
-            if tree_empty {
-                self.gone(token);
-            }
+            self.tell_end(token, end, cpu_us, max_rss);
         }
         for token in lingering {
             self.look_after(token);
         }
         self.trees.look_again();
+    }
+
+    /// Tells how a main process ended, and keeps it until the engine has it written down.
+    pub(super) fn tell_end(&mut self, token: Token, end: End, cpu_us: u64, max_rss: u64) {
+        let tree_empty = self.is_tree_empty(token);
+        let Some(run) = self.runs.get_mut(token) else { return };
+        // As long as the group is there to be asked.
+        let oom_kills = self.trees.oom_kills(run);
+        let ended = FromGuardian::Ended { token, end, tree_empty, cpu_us, max_rss, oom_kills };
+        run.ended = Some(ended.clone());
+        self.post.send(ended, &[]);
+        if tree_empty {
+            self.gone(token);
+        }
     }
 
     /// Tells whether a process has come to its program, as soon as that is decided.
@@ -212,12 +238,11 @@ impl Guardian {
         self.spawning = self.spawning.saturating_sub(1);
         match outcome {
             Ok(()) => {
-                let cgroup = match (&self.trees.groups, &run.group) {
-                    (Ok(groups), Some(group)) => Some(groups.path_of(group)),
-                    _ => None,
-                };
-                let limited = run.bounds.limited.clone();
-                self.post.send(FromGuardian::Spawned { token, pid: run.session, cgroup, limited }, &run.pipes);
+                if self.spared {
+                    // It may have ended meanwhile.
+                    let _ = oom::spare_no_longer(run.session);
+                }
+                self.post.send(self.trees.spawned(token, run), &run.pipes);
             }
             Err(SpawnFailure { stage, errno }) => {
                 // Its zombie is yet to be reaped; nobody will ask about it any more.
@@ -248,9 +273,9 @@ impl Guardian {
         self.runs.drop_if_done(token);
     }
 
-    fn obey(&mut self, message: ToGuardian, fds: Vec<OwnedFd>) {
+    pub(super) fn obey(&mut self, message: ToGuardian, fds: Vec<OwnedFd>) {
         match message {
-            ToGuardian::Spawn { token, label, spec, stdio, sockets } => {
+            ToGuardian::Spawn { token, of, label, spec, stdio, sockets } => {
                 let held: Option<Vec<_>> = sockets.iter().map(|key| self.held.get(key).map(AsFd::as_fd)).collect();
                 let made = match &held {
                     Some(sockets) => {
@@ -260,7 +285,8 @@ impl Guardian {
                     None => Err(SpawnFailure { stage: SpawnStage::Files, errno: libc::EBADF }),
                 };
                 let failure = match made {
-                    Ok(run) => {
+                    Ok(mut run) => {
+                        run.of = of;
                         // Should the kernel refuse to watch it, its end still tells what became of it.
                         if let Some(spawning) = &run.spawning {
                             let _ = self.epoll.add(spawning, EpollEvent::new(EpollFlags::EPOLLIN, token.0));
@@ -278,7 +304,17 @@ impl Guardian {
             ToGuardian::Release { key } => {
                 self.held.remove(&key);
             }
-            ToGuardian::Signal { token, signal, tree } => self.signal(token, signal, tree),
+            ToGuardian::Signal { token, signal, tree } => {
+                if let Some(run) = self.runs.get_mut(token) {
+                    run.signalled = true;
+                }
+                self.signal(token, signal, tree);
+            }
+            ToGuardian::Adopt { token, of, identity, cgroup, pipes } => {
+                self.adopt(Claim { token, of, identity, cgroup, pipes });
+            }
+            ToGuardian::Sweep { mark } => self.sweep(&mark),
+            ToGuardian::Remember => self.remember(fds.into_iter().next()),
             ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),
             ToGuardian::Forget { token } => {
                 if let Some(run) = self.runs.get_mut(token) {
@@ -292,6 +328,12 @@ impl Guardian {
             }
             ToGuardian::Suspend { group } => {
                 self.suspending = Some(Suspending { group, until: now_ms() + STOPPING });
+            }
+            ToGuardian::Announce { text } => {
+                if let Some(manager) = &self.manager {
+                    // It may be on its way to its own next life; the engine says again what must be heard.
+                    let _ = manager.tell(&text);
+                }
             }
             ToGuardian::Quit { code } => {
                 let now = now_ms();
@@ -319,6 +361,12 @@ impl Guardian {
             }
         };
         let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+        if !tree && self.signal_adopted(token, signal) {
+            if !stops.contains(&signal) {
+                self.signal_adopted(token, libc::SIGCONT);
+            }
+            return;
+        }
         for target in &targets {
             // Whoever has ended meanwhile needs no signal any more.
             let _ = target.signal(signal);
@@ -330,7 +378,7 @@ impl Guardian {
         }
     }
 
-    fn end_tree(&mut self, token: Token, now: u64) {
+    pub(super) fn end_tree(&mut self, token: Token, now: u64) {
         if self.runs.begin_ending(token, now) {
             self.kill(token);
         }
@@ -349,11 +397,33 @@ impl Guardian {
         self.look_after(token);
     }
 
-    /// The engine has closed its end, or died.
-    fn lose_engine(&mut self, now: u64) {
-        if self.leaving.is_some() {
+    /// Without an engine somebody must hear that everything is to end.
+    fn hear_in_its_place(&mut self, news: FromGuardian) {
+        let stops =
+            matches!(news, FromGuardian::Signalled { signal: libc::SIGTERM | libc::SIGINT | libc::SIGQUIT, .. });
+        let alive = self.engine.is_some() && self.post.is_open();
+        self.unheard.note(news, alive);
+        if alive || !stops {
             return;
         }
+        let now = now_ms();
+        match &mut self.revival {
+            Some(revival) if revival.is_hopeless() && self.leaving.is_none() => self.end_all(now),
+            Some(revival) => revival.hurry(),
+            None => {}
+        }
+    }
+
+    /// The engine has closed its end, or died.
+    fn lose_engine(&mut self, now: u64) {
+        if self.leaving.is_some() || self.await_engine(now) {
+            return;
+        }
+        self.end_all(now);
+    }
+
+    /// Ends every tree, and then everup.
+    fn end_all(&mut self, now: u64) {
         for token in self.runs.living() {
             self.signal(token, libc::SIGTERM, true);
         }
@@ -366,24 +436,30 @@ impl Guardian {
     }
 
     /// What becomes of everup when its engine ended like this.
-    fn engine_ended(&mut self, end: &End) {
+    pub(super) fn engine_ended(&mut self, end: &End) {
         if let Some(terminal) = self.terminal.take() {
             terminal.restore();
         }
-        self.lose_engine(now_ms());
-        let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.code.is_none()) else { return };
         let how = match end {
-            // 101 is how a Rust program ends that panicked.
-            End::Code(code) if *code != 101 => {
-                leaving.code = Some(u8::try_from(*code).unwrap_or(1));
-                return;
-            }
             End::Code(code) => format!("ended with code {code}"),
             End::Signal { signal, .. } => format!("was ended by signal {signal}"),
             End::NotSpawned { .. } | End::Unknown => "is gone".to_owned(),
         };
+        let now = now_ms();
+        if self.leaving.is_none() && self.mourn(&how, now) {
+            return;
+        }
+        self.lose_engine(now);
+        let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.code.is_none()) else { return };
+        // 101 is how a Rust program ends that panicked.
+        if let End::Code(code) = end
+            && *code != 101
+        {
+            leaving.code = Some(u8::try_from(*code).unwrap_or(1));
+            return;
+        }
         leaving.code = Some(1);
-        eprintln!("everup: the engine {how}; every service is being stopped");
+        crate::os::stderr::say(format_args!("the engine {how}; every service is being stopped"));
     }
 
     /// Stops once the engine has stopped, until the shell lets us go on. In the other order a quick `fg` would find an
@@ -437,7 +513,9 @@ impl Guardian {
         let leaving = self.leaving.map(|leaving| leaving.until.min(now + 50));
         // Its stop is told by SIGCHLD; this is in case it never comes.
         let suspending = self.suspending.map(|suspending| suspending.until.min(now + 50));
-        [self.runs.next_due(), glance, leaving, suspending, self.slim_at].into_iter().flatten().min()
+        let revival = self.revival.as_ref().and_then(Revival::next_due);
+        let reports = (!self.unreported.is_empty()).then_some(now + REPORT_PAUSE);
+        [self.runs.next_due(), glance, leaving, suspending, revival, reports, self.slim_at].into_iter().flatten().min()
     }
 }
 

@@ -2,6 +2,7 @@
 //! memory that questions are answered from.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(super) struct Backlog {
     work: Condvar,
     /// Told when an attempt to write is over.
     settled: Condvar,
+    /// The highest number of an event that is written or lost; events come in the order of their numbers.
+    settled_seq: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +92,7 @@ impl Backlog {
     pub(super) fn event(&self, event: Arc<EventRecord>) {
         let mut state = self.lock();
         state.events.push_back(event);
-        state.trim();
+        self.trim(&mut state);
         drop(state);
         self.work.notify_one();
     }
@@ -98,7 +101,7 @@ impl Backlog {
     pub(super) fn run(&self, run: Arc<RunRecord>) {
         let mut state = self.lock();
         state.runs.push_back(run);
-        state.trim();
+        self.trim(&mut state);
         drop(state);
         self.work.notify_one();
     }
@@ -112,7 +115,7 @@ impl Backlog {
         if !rows.is_empty() {
             state.row_count += rows.len();
             state.rows.push_back(rows.into());
-            state.trim();
+            self.trim(&mut state);
         }
         if minute_over && !state.rows.is_empty() {
             state.rows_due = true;
@@ -138,6 +141,22 @@ impl Backlog {
     /// What is not on the disk (for certain), oldest first.
     pub(super) fn pending(&self) -> Batch {
         self.lock().batch()
+    }
+
+    /// All events up to this number are on the disk, or were before this began.
+    pub(super) fn settle_up_to(&self, seq: u64) {
+        self.settled_seq.fetch_max(seq, Ordering::Release);
+    }
+
+    /// The highest number of an event that is written or lost.
+    pub(super) fn settled_seq(&self) -> u64 {
+        self.settled_seq.load(Ordering::Acquire)
+    }
+
+    fn trim(&self, state: &mut State) {
+        if let Some(lost) = state.trim() {
+            self.settle_up_to(lost);
+        }
     }
 
     /// How many batches were written.
@@ -173,7 +192,9 @@ impl Backlog {
     pub(super) fn written(&self) {
         let mut state = self.lock();
         let Writing { events, runs, rows, .. } = std::mem::take(&mut state.writing);
-        state.events.drain(..events);
+        if let Some(last) = state.events.drain(..events).next_back() {
+            self.settle_up_to(last.seq);
+        }
         state.runs.drain(..runs);
         let rows: usize = state.rows.drain(..rows).map(|rows| rows.len()).sum();
         state.row_count -= rows;
@@ -190,7 +211,7 @@ impl Backlog {
         state.lost += std::mem::take(&mut state.writing).dropped;
         state.trouble = Some(reason);
         state.not_before = Some(Instant::now() + pause);
-        state.trim();
+        self.trim(&mut state);
         self.settle(state);
     }
 
@@ -279,10 +300,12 @@ impl State {
         }
     }
 
-    fn trim(&mut self) {
+    /// Drops what does not fit; the number of the latest event that was dropped.
+    fn trim(&mut self) -> Option<u64> {
         let bounds = if self.trouble.is_some() { KEPT } else { QUEUE };
+        let mut dropped = None;
         while self.events.len() > bounds.events {
-            self.events.pop_front();
+            dropped = self.events.pop_front().map(|event| event.seq);
             let written_now = self.writing.events > 0;
             self.writing.events = self.writing.events.saturating_sub(1);
             self.count(written_now);
@@ -300,6 +323,7 @@ impl State {
             self.row_count -= oldest.len();
             self.writing.rows = self.writing.rows.saturating_sub(1);
         }
+        dropped
     }
 
     fn count(&mut self, written_now: bool) {

@@ -15,7 +15,7 @@ use crate::history::usage::query::{self, Span};
 use crate::history::{HistoryError, file, row};
 use crate::model::event::EventRecord;
 use crate::model::history::{HistoryReport, Metric};
-use crate::model::names::ServiceName;
+use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::units::Timestamp;
 use crate::model::why::Why;
 
@@ -121,13 +121,25 @@ impl Reader {
     pub fn why(&self, service: &ServiceName, index: Option<u32>, n: usize) -> Result<Why, HistoryError> {
         let (mut stored, pending) =
             self.look(|batch| batch.runs, |connection, version| stored_runs(connection, version, service, index, n))?;
-        stored.retain(|run| !pending.iter().any(|waiting| **waiting == *run));
+        stored.retain(|run| !pending.iter().any(|waiting| is_same_end(waiting, run)));
         let of_it = |run: &Arc<RunRecord>| {
             run.instance.service == *service && index.is_none_or(|index| run.instance.index == index)
         };
         let newest = pending.into_iter().rev().filter(of_it).map(Arc::unwrap_or_clone);
         let entries = newest.chain(stored).take(n).map(Into::into).collect();
         Ok(Why { v: 1, service: service.clone(), entries })
+    }
+
+    /// Which of these runs have their end written down (or waiting to be).
+    ///
+    /// # Errors
+    /// As [`Self::events`].
+    pub fn ended(&self, runs: &[(InstanceId, Run)]) -> Result<Vec<bool>, HistoryError> {
+        let (stored, pending) = self.look(|batch| batch.runs, |connection, _| stored_ends(connection, runs))?;
+        let waits = |(instance, run): &(InstanceId, Run)| {
+            pending.iter().any(|waiting| waiting.run == Some(*run) && waiting.instance == *instance)
+        };
+        Ok(runs.iter().enumerate().map(|(at, run)| stored.get(at) == Some(&true) || waits(run)).collect())
     }
 
     /// What a service used, also in the ten seconds that are not over. A missing file is an empty answer, and so is one of
@@ -263,6 +275,19 @@ fn stored_runs(
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map(params![service.as_str(), index, limit(n)], row::run)?;
     rows.filter_map(Result::transpose).collect()
+}
+
+fn stored_ends(connection: &Connection, runs: &[(InstanceId, Run)]) -> rusqlite::Result<Vec<bool>> {
+    let mut statement = connection.prepare("SELECT 1 FROM runs WHERE service = ?1 AND idx = ?2 AND run = ?3")?;
+    let mut is_stored = |(instance, run): &(InstanceId, Run)| {
+        statement.exists(params![instance.service.as_str(), instance.index, row::signed(run.0)])
+    };
+    runs.iter().map(&mut is_stored).collect()
+}
+
+/// Whether both tell of the same end: a run ends once, what never ran is told by its content.
+fn is_same_end(one: &RunRecord, other: &RunRecord) -> bool {
+    one.run == other.run && one.instance == other.instance && (one.run.is_some() || one == other)
 }
 
 fn wanted(query: &EventQuery, event: &EventRecord) -> bool {

@@ -62,15 +62,16 @@ impl Recorder {
             backlog.failed(format!("cannot start the thread that writes: {error}"), Duration::ZERO);
             backlog.ended();
         }
+        backlog.settle_up_to(marks.last_seq);
         Self { backlog, gather, marks, reader }
     }
 
-    /// Takes an event.
+    /// Takes an event; numbers ascend. One that was written before, by an earlier recorder too, is kept once.
     pub fn event(&self, event: impl Into<Arc<EventRecord>>) {
         self.backlog.event(event.into());
     }
 
-    /// Takes an end of a run and gives it back as it is kept; where it was read, how its use of resources went is added.
+    /// Takes an end of a run, of which the first is kept, and gives it back as it is kept; where it was read, how its use of resources went is added.
     pub fn run(&self, mut record: RunRecord) -> Arc<RunRecord> {
         if let Some(run) = record.run {
             record.trend = self.gathered().trend(&record.instance, run).or(record.trend);
@@ -98,6 +99,20 @@ impl Recorder {
     /// The number of the latest event when this was opened; 0 where there was none.
     pub fn last_seq(&self) -> u64 {
         self.marks.last_seq
+    }
+
+    /// The highest number of an event that is in the file, or was dropped: nobody needs to keep it elsewhere any more.
+    pub fn written_seq(&self) -> u64 {
+        self.backlog.settled_seq()
+    }
+
+    /// Which of these runs have their end in the file; none of them where it cannot be read. Waits for the disk: for the
+    /// time before the loop begins.
+    pub fn ended(&self, runs: &[(InstanceId, Run)]) -> Vec<bool> {
+        self.reader.ended(runs).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what has ended already is not known: it may be told again");
+            vec![false; runs.len()]
+        })
     }
 
     /// The latest run of every instance ever started, when this was opened.
@@ -213,6 +228,88 @@ mod tests {
         let recorder = Recorder::open(dir.path());
         assert_eq!(recorder.last_seq(), 8);
         assert_eq!(recorder.last_runs(), &BTreeMap::from([(web(1), Run(7)), (web(2), Run(4)), (web(3), Run(1))]));
+    }
+
+    #[test]
+    fn what_is_handed_over_again_is_kept_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let later = RunRecord { ended: Timestamp(run(1, 1).ended.0 + 5_000), ..run(1, 1) };
+        let waits = RunRecord { run: None, ..run(1, 0) };
+        {
+            let recorder = Recorder::open(dir.path());
+            (1..=3).for_each(|seq| recorder.event(event(seq)));
+            for record in [run(1, 1), waits.clone(), waits.clone(), run(2, 1)] {
+                recorder.run(record);
+            }
+        }
+        let recorder = Recorder::open(dir.path());
+        (2..=5).for_each(|seq| recorder.event(event(seq)));
+        // Its end is derived anew, at another time.
+        recorder.run(later.clone());
+        recorder.run(run(1, 2));
+        let ends = |reader: &Reader| reader.why(&web(), Some(1), 9).unwrap().entries;
+        let written: [WhyEntry; 4] = [run(1, 2).into(), waits.clone().into(), waits.into(), run(1, 1).into()];
+        assert_eq!(ends(&recorder.reader()).len(), 4, "also while it waits to be written");
+        assert!(recorder.flush(PATIENCE), "{:?}", recorder.trouble());
+        assert_eq!(ends(&recorder.reader()), written, "the first stays");
+        let all = recorder.reader().events(&EventQuery::default()).unwrap();
+        assert_eq!(all, (1..=5).map(event).collect::<Vec<_>>());
+        // A number that began anew is another event.
+        recorder.event(EventRecord { at: Timestamp(1), ..event(5) });
+        assert!(recorder.flush(PATIENCE));
+        assert_eq!(recorder.reader().events(&EventQuery::default()).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn a_file_of_version_2_with_duplicates_goes_on_without_them() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let recorder = Recorder::open(dir.path());
+            (1..=3).for_each(|seq| recorder.event(event(seq)));
+            recorder.run(run(1, 1));
+            recorder.run(RunRecord { run: None, ..run(1, 9) });
+        }
+        let old = rusqlite::Connection::open(file(dir.path())).unwrap();
+        old.execute_batch(
+            "PRAGMA user_version = 2; DROP INDEX events_once; DROP INDEX runs_once; CREATE INDEX events_seq ON events (seq);
+             CREATE TEMP TABLE e AS SELECT * FROM events; UPDATE e SET id = NULL; INSERT INTO events SELECT * FROM e;
+             CREATE TEMP TABLE r AS SELECT * FROM runs; UPDATE r SET id = NULL, code = 77;
+             INSERT INTO runs SELECT * FROM r",
+        )
+        .unwrap();
+        drop(old);
+        let recorder = Recorder::open(dir.path());
+        assert_eq!((recorder.trouble(), recorder.last_seq()), (None, 3));
+        recorder.event(event(3));
+        recorder.event(event(4));
+        assert!(recorder.flush(PATIENCE), "{:?}", recorder.trouble());
+        let all = recorder.reader().events(&EventQuery::default()).unwrap();
+        assert_eq!(all, (1..=4).map(event).collect::<Vec<_>>());
+        let ends = recorder.reader().why(&web(), None, 9).unwrap().entries;
+        let ends: Vec<_> = ends.iter().map(|end| (end.run, end.code)).collect();
+        assert_eq!(ends, [(None, Some(77)), (Some(Run(1)), Some(77)), (None, None)], "the newest of a run stays");
+    }
+
+    #[test]
+    fn what_is_written_or_lost_needs_to_be_kept_by_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = |index| InstanceId { service: web(), index };
+        {
+            let recorder = Recorder::open(&dir.path().join("later"));
+            (1..=1_500).for_each(|seq| recorder.event(event(seq)));
+            recorder.run(run(1, 4));
+            assert!(!recorder.flush(PATIENCE));
+            assert_eq!((recorder.lost(), recorder.written_seq()), (500, 500));
+            assert_eq!(recorder.ended(&[(id(1), Run(4)), (id(1), Run(5))]), [true, false], "one waits");
+            std::fs::create_dir(dir.path().join("later")).unwrap();
+            assert!(recorder.flush(PATIENCE), "{:?}", recorder.trouble());
+            assert_eq!(recorder.written_seq(), 1_500);
+        }
+        let recorder = Recorder::open(&dir.path().join("later"));
+        assert_eq!(recorder.written_seq(), 1_500);
+        let asked = [(id(1), Run(5)), (id(1), Run(4)), (id(2), Run(4))];
+        assert_eq!(recorder.ended(&asked), [false, true, false]);
+        assert_eq!(Recorder::open(&dir.path().join("empty")).ended(&asked), [false; 3]);
     }
 
     #[test]

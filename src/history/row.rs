@@ -10,19 +10,20 @@ use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::signal::Signal;
 use crate::model::units::Timestamp;
 
-/// Inserts one event.
+/// Inserts one event, unless it is there.
 pub(super) const INSERT_EVENT: &str = "INSERT INTO events \
     (at, seq, event, service, instance, run, cause, certainty, code, signal, pid, ran_ms, delay_ms, message) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING";
 
 /// The columns [`event`] reads, in its order.
 pub(super) const EVENT_COLUMNS: &str =
     "at, seq, event, service, instance, run, cause, certainty, code, signal, pid, ran_ms, delay_ms, message";
 
-/// Inserts one end of a run.
+/// Inserts one end of a run, unless that run's is there.
 pub(super) const INSERT_RUN: &str = "INSERT INTO runs \
     (service, idx, label, run, started, ended, cause, certainty, code, signal, ran_ms, evidence, last_lines, \
-    changed_before, then_done, trend) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+    changed_before, then_done, trend) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
+    ON CONFLICT DO NOTHING";
 
 /// The columns [`run`] reads, in its order.
 pub(super) const RUN_COLUMNS: &str = "service, idx, label, run, started, ended, cause, certainty, code, signal, ran_ms, \

@@ -17,7 +17,7 @@ use crate::model::plan::HistoryPlan;
 use crate::model::units::Timestamp;
 
 /// The version of a file with every step taken.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// The shape of the file, one step a version; `user_version` counts the steps taken.
 pub(super) const STEPS: [&str; VERSION as usize] = [
@@ -38,6 +38,16 @@ pub(super) const STEPS: [&str; VERSION as usize] = [
         service TEXT NOT NULL, idx INTEGER NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (service, idx)) WITHOUT ROWID;
 ",
     schema::STEP,
+    // What is written down twice is kept once: an engine that goes on after another hands over again what it cannot know
+    // to be written. Numbers of events may begin anew when no file could be read, hence the time beside them.
+    "
+    DELETE FROM events WHERE id NOT IN (SELECT min(id) FROM events GROUP BY seq, at);
+    DROP INDEX IF EXISTS events_seq;
+    CREATE UNIQUE INDEX events_once ON events (seq, at);
+    DELETE FROM runs WHERE run IS NOT NULL AND id NOT IN (
+        SELECT max(id) FROM runs WHERE run IS NOT NULL GROUP BY service, idx, run);
+    CREATE UNIQUE INDEX runs_once ON runs (service, idx, run) WHERE run IS NOT NULL;
+",
 ];
 
 /// How long another connection's lock is waited for.
@@ -149,7 +159,7 @@ impl Store {
         self.identity.is_some() && self.identity == identity(&self.path)
     }
 
-    /// Writes `batch` whole or not at all, then now and then forgets what is old or too much.
+    /// Writes `batch` whole or not at all, what is in the file already only once, then now and then forgets what is old or too much.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), HistoryError> {
         let minute_over = self.insert(batch).map_err(|source| HistoryError::of(&self.path, source))?;
         self.inserted += batch.events.len() + batch.runs.len();

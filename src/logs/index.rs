@@ -52,7 +52,7 @@ impl Record {
         Self { kind: Kind::Log, offset: 0, wall: Timestamp(0), run: Run(inode) }
     }
 
-    fn encode(&self) -> [u8; SIZE] {
+    pub(super) fn encode(&self) -> [u8; SIZE] {
         let mut bytes = [0; SIZE];
         bytes[4] = match self.kind {
             Kind::Log => 1,
@@ -142,11 +142,32 @@ impl IndexWriter {
         self.len
     }
 
-    fn record_at(&self, at: u64) -> Option<Record> {
-        let mut bytes = [0; SIZE];
-        self.file.read_exact_at(&mut bytes, at).ok()?;
-        Record::decode(&bytes)
+    /// The newest record about output; none in an index that was begun just now.
+    pub(super) fn newest(&self) -> Option<Record> {
+        newest(&self.file)
     }
+
+    fn record_at(&self, at: u64) -> Option<Record> {
+        record_at(&self.file, at)
+    }
+}
+
+fn record_at(file: &File, at: u64) -> Option<Record> {
+    let mut bytes = [0; SIZE];
+    file.read_exact_at(&mut bytes, at).ok()?;
+    Record::decode(&bytes)
+}
+
+/// The newest record about output in an index, also a rotated one.
+pub(super) fn newest(file: &File) -> Option<Record> {
+    let count = file.metadata().ok()?.len() / SIZE as u64;
+    let last = record_at(file, count.checked_sub(1)? * SIZE as u64)?;
+    (last.kind != Kind::Log).then_some(last)
+}
+
+/// The inode number of the log that an index is about; none where it does not say.
+pub(super) fn log_of(file: &File) -> Option<u64> {
+    record_at(file, 0).filter(|record| record.kind == Kind::Log).map(|record| record.run.0)
 }
 
 /// What an index says; the reader's side. Of a damaged index it holds what is left.
@@ -222,6 +243,12 @@ impl Index {
         let mut last = None;
         self.records.iter().map(|record| record.run).filter(move |run| last.replace(*run) != Some(*run))
     }
+}
+
+/// All records of an index.
+#[cfg(test)]
+pub(super) fn records(file: &File) -> Vec<Record> {
+    (0..file.metadata().unwrap().len() / SIZE as u64).filter_map(|n| record_at(file, n * SIZE as u64)).collect()
 }
 
 #[cfg(test)]

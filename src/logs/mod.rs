@@ -4,6 +4,8 @@
 
 pub mod blame;
 mod folder;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod index;
 mod names;
 pub mod pump;

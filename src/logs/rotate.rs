@@ -2,7 +2,10 @@
 
 use std::io;
 
+use nix::fcntl::OFlag;
+
 use crate::logs::folder::Folder;
+use crate::logs::index;
 use crate::logs::names::Place;
 
 /// Ages the log of `place` and its index by one, keeping `keep` older logs; with 0 the current one goes.
@@ -33,6 +36,29 @@ pub(super) fn rotate(place: &Place, keep: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets each index follow its log, where a rotation was cut short after the one and before the other.
+pub(super) fn complete(place: &Place) -> io::Result<()> {
+    let state = Folder::open(&place.state, false)?;
+    let elsewhere = place.elsewhere.as_deref().map(|path| Folder::open(path, true)).transpose()?;
+    let logs = elsewhere.as_ref().unwrap_or(&state);
+    let mut age = 0;
+    loop {
+        let ((log, index), (older_log, older_index)) = (place.aged(age), place.aged(age + 1));
+        let older = logs.status(&older_log)?;
+        if let Some(older) = &older
+            && state.status(&older_index)?.is_none()
+            && state.file(&index, OFlag::O_RDONLY).is_ok_and(|file| index::log_of(&file) == Some(older.st_ino))
+        {
+            return state.rename(&index, &older_index);
+        }
+        // Logs are moved from the oldest on, so there may be one gap.
+        if older.is_none() && (age > 0 && logs.status(&log)?.is_none()) {
+            return Ok(());
+        }
+        age += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -52,11 +78,49 @@ mod tests {
                 fs::write(dir.path().join("web.out.idx"), round.to_string()).unwrap();
                 rotate(&place, keep).unwrap();
             }
+            complete(&place).unwrap();
             for name in ["web.out.log", "web.out.idx"] {
                 assert!(!dir.path().join(name).exists());
                 let older = (1..9).filter_map(|n| fs::read_to_string(dir.path().join(format!("{name}.{n}"))).ok());
                 assert_eq!(older.collect::<String>(), expected, "keep {keep}");
             }
+        }
+    }
+
+    #[test]
+    fn an_index_follows_its_log_when_a_rotation_was_cut_short() {
+        use std::os::unix::fs::MetadataExt;
+
+        use crate::logs::index::IndexWriter;
+
+        // With two older logs: killed after the last, the first or none of them was moved.
+        for cut in 0..=2_u32 {
+            let dir = tempfile::tempdir().unwrap();
+            let web = InstanceId { service: ServiceName::new("web").unwrap(), index: 1 };
+            let place = Place::stream(dir.path(), &web, Stream::Stdout);
+            let path = |name: &std::ffi::OsStr| dir.path().join(name);
+            let folder = Folder::open(dir.path(), false).unwrap();
+            for _ in 0..3 {
+                rotate(&place, 9).unwrap();
+                fs::write(path(&place.log), "x").unwrap();
+                let inode = fs::metadata(path(&place.log)).unwrap().ino();
+                IndexWriter::open(&folder, &place.index, inode, 1).unwrap();
+            }
+            for age in (cut..=2).rev() {
+                let ((log, index), (older_log, older_index)) = (place.aged(age), place.aged(age + 1));
+                fs::rename(path(&log), path(&older_log)).unwrap();
+                if age > cut {
+                    fs::rename(path(&index), path(&older_index)).unwrap();
+                }
+            }
+            complete(&place).unwrap();
+            for age in (0..=3).filter(|age| *age != cut) {
+                let (log, index) = place.aged(age);
+                let file = fs::File::open(path(&index)).unwrap();
+                assert_eq!(index::log_of(&file), Some(fs::metadata(path(&log)).unwrap().ino()), "{cut}: {age}");
+            }
+            complete(&place).unwrap();
+            assert!(!path(&place.aged(cut).1).exists());
         }
     }
 }

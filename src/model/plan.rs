@@ -41,6 +41,8 @@ pub struct Plan {
     pub notify: Vec<NotifyPlan>,
     /// Whether `watch:` of services acts under `up`, too.
     pub watch: WatchWhen,
+    /// What becomes of everything should everup itself be killed.
+    pub on_supervisor_death: OnSupervisorDeath,
     /// The services, in the file's order.
     pub services: Vec<Arc<ServicePlan>>,
 }
@@ -55,6 +57,16 @@ impl Plan {
     pub fn service(&self, name: &ServiceName) -> Option<&Arc<ServicePlan>> {
         self.services.iter().find(|service| &service.name == name)
     }
+}
+
+/// What becomes of the services when everup itself is killed. `run` and `dev` always end everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnSupervisorDeath {
+    /// They go on, and everup comes back to them.
+    #[default]
+    Keep,
+    /// Everything ends.
+    Kill,
 }
 
 /// `control:` of the file.

@@ -32,6 +32,9 @@ pub struct Status {
     /// What everup itself uses.
     #[serde(rename = "self")]
     pub own: OwnUsage,
+    /// Whether everup is stopping everything, for good.
+    #[serde(default)]
+    pub stopping: bool,
     /// Trouble that does not stop supervision.
     #[serde(default)]
     pub warnings: Vec<Warning>,

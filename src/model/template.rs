@@ -72,10 +72,20 @@ impl Template {
     /// The text for one instance. `${PORT}` of a service without `port` is refused when the file is read,
     /// so nothing stands in for it here.
     pub fn render(&self, slots: Slots) -> String {
+        self.filled(slots, |hidden| hidden)
+    }
+
+    /// As [`Template::render`], for people: secrets are hidden.
+    pub fn shown(&self, slots: Slots) -> String {
+        self.filled(slots, |_| HIDDEN)
+    }
+
+    fn filled(&self, slots: Slots, hidden: impl Fn(&str) -> &str) -> String {
         self.0
             .iter()
             .map(|part| match part {
-                Part::Text(text) | Part::Hidden(text) => text.clone(),
+                Part::Text(text) => text.clone(),
+                Part::Hidden(text) => hidden(text).to_owned(),
                 Part::Port => slots.port.map(|port| port.to_string()).unwrap_or_default(),
                 Part::Index => slots.index.to_string(),
                 Part::Fd { number, .. } => number.to_string(),

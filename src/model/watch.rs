@@ -42,7 +42,7 @@ impl WatchPlan {
 
     /// The commands that check `files` (absolute), in order: none where there is nothing to check. Files below `folder`,
     /// where the commands run, are named relative to it.
-    pub fn checks(&self, files: &[PathBuf], folder: &Path, slots: Slots) -> Vec<Vec<String>> {
+    pub fn checks(&self, files: &[PathBuf], folder: &Path, slots: Slots) -> Vec<CheckCommand> {
         let of = |globs: &[String]| -> Vec<String> {
             // A name that is no text cannot stand among words.
             let fitting = files.iter().filter(|path| fits_any(globs, path));
@@ -61,12 +61,15 @@ impl WatchPlan {
             return vec![];
         }
         let command = |file: Option<&String>| {
-            let words = self.check.iter().flat_map(|word| match word {
-                CheckWord::Text(text) => vec![text.render(slots)],
-                CheckWord::Changed(globs) => of(globs),
-                CheckWord::File(_) => file.cloned().into_iter().collect(),
-            });
-            words.collect()
+            let words = |fill: fn(&Template, Slots) -> String| -> Vec<String> {
+                let words = self.check.iter().flat_map(|word| match word {
+                    CheckWord::Text(text) => vec![fill(text, slots)],
+                    CheckWord::Changed(globs) => of(globs),
+                    CheckWord::File(_) => file.cloned().into_iter().collect(),
+                });
+                words.collect()
+            };
+            CheckCommand { words: words(Template::render), shown: in_short(&words(Template::shown)) }
         };
         match each {
             Some(files) => files.iter().map(|file| command(Some(file))).collect(),
@@ -85,8 +88,17 @@ impl WatchPlan {
     }
 }
 
-/// A check's command for people, cut where it is long.
-pub fn in_short(command: &[String]) -> String {
+/// One command of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckCommand {
+    /// Its words.
+    pub words: Vec<String>,
+    /// The same for people: without secrets, cut where it is long.
+    pub shown: String,
+}
+
+/// A command for people, cut where it is long.
+fn in_short(command: &[String]) -> String {
     const LONGEST: usize = 120;
     let whole = command.join(" ");
     match whole.char_indices().nth(LONGEST) {
@@ -179,7 +191,7 @@ mod tests {
                 poll: false,
             };
             let found: Vec<String> =
-                plan.checks(&files, Path::new("/srv"), slots).iter().map(|words| words.join(" ")).collect();
+                plan.checks(&files, Path::new("/srv"), slots).iter().map(|one| one.words.join(" ")).collect();
             assert_eq!(found, expected, "{check:?}");
         }
     }

@@ -78,6 +78,18 @@ impl Listener {
         opened.map_err(|source| ListenError { address: address.clone(), source })
     }
 
+    /// Goes on with a socket that somebody else has opened at this address and handed on.
+    pub fn adopt(socket: OwnedFd, address: ListenAddress) -> Self {
+        let file = match &address {
+            ListenAddress::Unix(path) => {
+                std::fs::symlink_metadata(path).ok().filter(|about| about.file_type().is_socket())
+            }
+            ListenAddress::Tcp(_) => None,
+        };
+        let file = file.map(|about| FileMark { device: about.dev(), inode: about.ino() });
+        Self { socket, address, file }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> &ListenAddress {
         &self.address

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 /// The lock of a state folder, held until dropped.
 #[derive(Debug)]
 pub struct StateLock {
-    _file: Flock<File>,
+    file: Flock<File>,
 }
 
 /// Why a state folder could not be locked.
@@ -52,6 +53,12 @@ impl LockError {
 }
 
 impl StateLock {
+    /// Goes on holding a lock that somebody else has taken and handed on.
+    pub fn adopt(held: OwnedFd) -> Option<Self> {
+        // The lock belongs to the open file, which is the same: this only asks for what it has.
+        Flock::lock(File::from(held), FlockArg::LockExclusiveNonblock).ok().map(|file| Self { file })
+    }
+
     /// Locks `dir/lock` without waiting, and writes our parent's pid into it: the guardian's, the one to signal.
     ///
     /// # Errors
@@ -85,7 +92,14 @@ impl StateLock {
         };
         // The lock holds even where the disk is full; then only the pid is missing.
         let _ = write_pid(&mut file);
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+/// The open file, to be held by somebody else as well: the lock lasts as long as either holds it.
+impl AsFd for StateLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -1,9 +1,14 @@
-//! NOTIFY_SOCKET: a datagram socket on which services say how they are, as sd_notify(3) has it.
+//! NOTIFY_SOCKET: a datagram socket on which services say how they are, as sd_notify(3) has it: the one that our
+//! services speak to, and the way to the manager that we are a service of.
 #![expect(unsafe_code, reason = "the sender's credentials come in control data that only libc can walk")]
 
+use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt};
@@ -16,6 +21,10 @@ const LONGEST: usize = 4096;
 const STATUS_CHARS: usize = 256;
 /// What fits into an abstract address.
 const ADDRESS_BYTES: usize = 107;
+/// How long a manager whose queue is full is waited for. Whoever sends has better things to do than to wait.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Where a manager says how to reach it.
+const VARIABLE: &str = "NOTIFY_SOCKET";
 
 /// A socket that services send their news to; gone when dropped.
 #[derive(Debug)]
@@ -39,6 +48,11 @@ impl NotifySocket {
         setsockopt(&socket, sockopt::PassCred, &true)?;
         bind(socket.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
         Ok(Self { socket, address: format!("@{name}") })
+    }
+
+    /// Goes on with a socket that somebody else has opened under this address and handed on.
+    pub fn adopt(socket: OwnedFd, address: String) -> Self {
+        Self { socket, address }
     }
 
     /// What NOTIFY_SOCKET is set to; begins with `@`.
@@ -108,6 +122,43 @@ impl AsRawFd for NotifySocket {
     }
 }
 
+/// The manager that this process is a service of: systemd, or whoever speaks as it does.
+#[derive(Debug)]
+pub struct Manager {
+    socket: UnixDatagram,
+    address: SocketAddr,
+}
+
+impl Manager {
+    /// The one that NOTIFY_SOCKET names; none where it names none that can be spoken to.
+    pub fn from_env() -> Option<Self> {
+        Self::at(&std::env::var_os(VARIABLE)?).ok()
+    }
+
+    /// The one behind this address: a path, or a name after `@`.
+    ///
+    /// # Errors
+    /// As socket(2); also an address of another kind (`vsock:…`) or one that is too long.
+    pub fn at(address: &OsStr) -> io::Result<Self> {
+        let address = match address.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            [b'/', ..] => SocketAddr::from_pathname(address)?,
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { socket, address })
+    }
+
+    /// Tells it one thing a line, as sd_notify(3) has it.
+    ///
+    /// # Errors
+    /// As sendto(2): it is gone for the moment, or has taken nothing for 50 ms.
+    pub fn tell(&self, text: &str) -> io::Result<()> {
+        self.socket.send_to_addr(text.as_bytes(), &self.address).map(drop)
+    }
+}
+
 /// One thing said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -160,12 +211,9 @@ fn message(line: &[u8]) -> Message {
 
 #[cfg(test)]
 mod tests {
-    use std::io::IoSlice;
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
     use proptest::prelude::*;
+    use std::io::IoSlice;
 
     use super::*;
 
@@ -224,6 +272,36 @@ mod tests {
         let mut poll = [nix::poll::PollFd::new(reader.as_fd(), nix::poll::PollFlags::POLLIN)];
         nix::poll::poll(&mut poll, 5_000_u16).unwrap();
         assert_eq!(nix::unistd::read(&reader, &mut [0; 1]), Ok(0));
+    }
+
+    #[test]
+    fn a_manager_is_told_at_a_path_and_at_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let at_path = UnixDatagram::bind(&path).unwrap();
+        let named = NotifySocket::bind("manager").unwrap();
+        for address in [path.as_os_str(), OsStr::new(named.address())] {
+            Manager::at(address).unwrap().tell("READY=1\nSTATUS=up").unwrap();
+        }
+        let mut heard = [0; 64];
+        let length = at_path.recv(&mut heard).unwrap();
+        assert_eq!(&heard[..length], b"READY=1\nSTATUS=up");
+        assert_eq!(named.recv().unwrap().unwrap().1, b"READY=1\nSTATUS=up");
+    }
+
+    #[test]
+    fn a_manager_that_takes_nothing_keeps_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let deaf = UnixDatagram::bind(&path).unwrap();
+        let manager = Manager::at(path.as_os_str()).unwrap();
+        let refused = (0..100_000).find_map(|_| manager.tell("WATCHDOG=1").err()).unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        drop(deaf);
+        assert_eq!(manager.tell("READY=1").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        for address in ["", "vsock:2:1234", "relative"] {
+            assert_eq!(Manager::at(OsStr::new(address)).unwrap_err().kind(), io::ErrorKind::Unsupported, "{address}");
+        }
     }
 
     #[test]

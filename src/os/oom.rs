@@ -134,6 +134,21 @@ fn kill_in(record: &[u8]) -> Option<(Pid, String)> {
     Some((Pid(number.parse().ok()?), line.to_owned()))
 }
 
+/// Whether this process is spared when memory runs out (`OOMScoreAdjust=` of a unit), which children inherit.
+pub fn is_spared() -> bool {
+    let score = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    score.trim().parse::<i32>().is_ok_and(|score| score < 0)
+}
+
+/// Gives a process that was born spared an ordinary score.
+///
+/// # Errors
+/// When it is gone, or not ours.
+pub fn spare_no_longer(pid: Pid) -> std::io::Result<()> {
+    // Not between clone and execve: while the memory is shared, the kernel takes it for the parent's score, too.
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

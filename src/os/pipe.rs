@@ -1,13 +1,16 @@
 //! Pipes for what children write.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::pipe2;
+
+use crate::model::names::Pid;
 
 /// A pipe: our non-blocking end, and the child's.
 #[derive(Debug)]
@@ -62,6 +65,35 @@ pub fn between_threads() -> io::Result<Between> {
     Ok(Between { read, write })
 }
 
+/// The pipe's own number, the same for both ends; none where `fd` is no pipe.
+///
+/// Numbers are used again, after very many other pipes and sockets: what tells for sure is the process that holds it.
+pub fn inode(fd: BorrowedFd<'_>) -> Option<u64> {
+    let status = fstat(fd).ok()?;
+    let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
+    (kind == SFlag::S_IFIFO).then_some(status.st_ino)
+}
+
+/// A new read end of the pipe with this inode, which is descriptor `number` of a living process; it never blocks.
+///
+/// What was written while nobody read is in it: a child's end is open for reading too (see [`from_child`]), so the pipe
+/// lives as long as the child holds it. It takes the right to read the process's state, which the same user has (unless
+/// the program gave up being traced), not the right to trace it, which Yama restricts.
+///
+/// # Errors
+/// As open(2), `NotFound` also where that descriptor is another file by now.
+pub fn reopen(pid: Pid, number: i32, inode: u64) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    // A plain look first: opening a device can do things.
+    let path = format!("/proc/{pid}/fd/{number}");
+    if std::fs::metadata(&path)?.ino() != inode {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let opened = open(path.as_str(), flags, Mode::empty())?;
+    // The process may have put another file there in between.
+    if self::inode(opened.as_fd()) == Some(inode) { Ok(opened) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
 /// Waits, as long as it takes, until a read would not block: there is something, or there will be nothing more.
 ///
 /// # Errors
@@ -101,9 +133,50 @@ mod tests {
     }
 
     #[test]
-    fn between_threads_the_reader_waits_for_bytes_and_for_the_end() {
-        use std::os::fd::AsFd;
+    fn a_pipe_is_opened_again_through_the_child_that_holds_it() {
+        use std::process::{Command, Stdio};
 
+        let Pipe { ours, theirs } = from_child().unwrap();
+        let number = inode(ours.as_fd()).unwrap();
+        assert_eq!(inode(theirs.as_fd()), Some(number));
+        let mut child = Command::new("sh");
+        child.args(["-c", "echo one; echo two; read x; echo three"]).stdin(Stdio::piped()).stdout(theirs);
+        let mut running = crate::os::testing::start(&mut child);
+        drop(child);
+        let pid = Pid(running.id().cast_signed());
+        wait_readable(ours.as_fd()).unwrap();
+        let mut first = [0; 2];
+        assert_eq!(nix::unistd::read(&ours, &mut first), Ok(2));
+        // Nobody else reads now; the child goes on.
+        drop(ours);
+        let mut again = std::fs::File::from(reopen(pid, 1, number).unwrap());
+        running.stdin.take().unwrap().write_all(b"\n").unwrap();
+        running.wait().unwrap();
+        let mut rest = String::new();
+        again.read_to_string(&mut rest).unwrap();
+        assert_eq!((&first, rest.as_str()), (b"on", "e\ntwo\nthree\n"));
+        assert!(reopen(pid, 1, number).is_err(), "it is gone");
+    }
+
+    #[test]
+    fn another_file_under_that_number_is_refused() {
+        let own = Pid(std::process::id().cast_signed());
+        let (one, other) = (from_child().unwrap(), from_child().unwrap());
+        let number = inode(one.ours.as_fd()).unwrap();
+        let reopened = reopen(own, one.theirs.as_raw_fd(), number).unwrap();
+        assert_eq!(inode(reopened.as_fd()), Some(number));
+        let mut byte = [0];
+        assert_eq!(nix::unistd::read(&reopened, &mut byte), Err(Errno::EAGAIN), "it never blocks");
+        let wrong = reopen(own, other.theirs.as_raw_fd(), number).unwrap_err();
+        assert_eq!(wrong.kind(), io::ErrorKind::NotFound);
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(inode(file.as_fd()), None);
+        let its = file.metadata().unwrap().ino();
+        assert!(reopen(own, file.as_raw_fd(), its).is_err(), "a file is no pipe");
+    }
+
+    #[test]
+    fn between_threads_the_reader_waits_for_bytes_and_for_the_end() {
         let Between { read, write } = between_threads().unwrap();
         let mut reader = std::fs::File::from(read);
         let mut buffer = [0; 8];

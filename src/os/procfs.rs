@@ -34,6 +34,8 @@ pub(super) struct Stat {
     pub(super) pages: u64,
     /// Time its main thread waited for storage, in clock ticks; 0 unless the kernel accounts for delays.
     pub(super) io_wait: u64,
+    /// The wait status of a zombie; 0 for everybody else, and for whoever may not look into the process.
+    pub(super) exit_code: i32,
 }
 
 impl Stat {
@@ -55,7 +57,7 @@ impl Stat {
     fn parse(text: &[u8]) -> Option<Self> {
         // The name stands in parentheses and may itself hold any byte, so the last closing one ends it.
         let after = text.iter().rposition(|byte| *byte == b')')?;
-        let mut fields = text.get(after + 2..)?.split(|byte| *byte == b' ');
+        let mut fields = text.get(after + 2..)?.trim_ascii_end().split(|byte| *byte == b' ');
         // Numbered as in proc_pid_stat(5), where the state is field 3.
         let state = *fields.next()?.first()?;
         let parent = i32::try_from(number(fields.next()?)?).ok()?;
@@ -68,6 +70,7 @@ impl Stat {
         let start = next(1)?;
         let pages = next(1).unwrap_or(0);
         let io_wait = next(17).unwrap_or(0);
+        let exit_code = next(9).and_then(|status| i32::try_from(status).ok()).unwrap_or(0);
         Some(Self {
             state,
             parent,
@@ -81,6 +84,7 @@ impl Stat {
             start,
             pages,
             io_wait,
+            exit_code,
         })
     }
 }
@@ -136,7 +140,7 @@ mod tests {
     #[test]
     fn a_stat_line_reads_whatever_the_name_of_the_process() {
         let rest = " S 7 8 9 34816 9 4194560 1 2 3 4 11 12 13 14 20 0 3 0 5555 8192 77 18446744073709551615 1 1 0 0 0 0 \
-                    0 0 0 0 0 0 17 1 0 0 42 0 0";
+                    0 0 0 0 0 0 17 1 0 0 42 0 0 1 2 3 4 5 6 7 1792\n";
         for name in ["tiny", "a b", ") S 1", "x(y)z", "\u{fc}"] {
             let line = format!("42 ({name}){rest}");
             let stat = Stat::parse(line.as_bytes()).unwrap();
@@ -153,6 +157,7 @@ mod tests {
                 start: 5555,
                 pages: 77,
                 io_wait: 42,
+                exit_code: 1792,
             };
             assert_eq!(stat, expected, "{name}");
         }

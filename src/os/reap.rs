@@ -43,7 +43,7 @@ pub fn next() -> Option<Reaped> {
 }
 
 /// What a wait status says about an end; none for a stop or a continuation.
-fn end(status: i32) -> Option<End> {
+pub(super) fn end(status: i32) -> Option<End> {
     if libc::WIFEXITED(status) {
         return Some(End::Code(libc::WEXITSTATUS(status)));
     }

@@ -1,6 +1,10 @@
 //! What tests need of the kernel.
 #![expect(unsafe_code, reason = "fork")]
 
+use std::os::fd::AsFd;
+use std::process::{Child, Command};
+
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
@@ -22,4 +26,16 @@ pub(crate) fn in_a_process_of_its_own(work: impl FnOnce() -> u8) -> i32 {
 pub(crate) fn leave(code: i32) -> ! {
     // SAFETY: ends the process at once.
     unsafe { libc::_exit(code) }
+}
+
+/// Starts a process, which the test waits for.
+#[expect(clippy::disallowed_methods, reason = "a test needs something to look at")]
+pub(crate) fn start(command: &mut Command) -> Child {
+    command.spawn().expect("a process")
+}
+
+/// Waits until `fd` becomes readable, as a pidfd does when its process ends.
+pub(crate) fn wait_for(fd: impl AsFd) {
+    let mut watched = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut watched, 20_000_u16), Ok(1), "in vain");
 }

@@ -44,6 +44,17 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
+/// The parent of a process; none when it is gone.
+pub fn parent(pid: Pid) -> Option<Pid> {
+    Stat::of(pid).map(|stat| Pid(stat.parent))
+}
+
+/// All processes there are, in no order.
+pub fn all() -> Vec<Pid> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid).collect()
+}
+
 /// The children of a process, zombies included, in no order; empty when it is gone.
 pub fn children(parent: Pid) -> Vec<Pid> {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };

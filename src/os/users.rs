@@ -1,6 +1,6 @@
 //! Users and groups by name or number.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist};
@@ -71,6 +71,14 @@ pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Credent
     };
     let groups = groups.into_iter().map(Gid::as_raw).collect();
     Ok(Some(Credentials { uid: uid.as_raw(), gid: gid.as_raw(), groups }))
+}
+
+/// The variables that say who somebody is, for a program that runs as `user`: `HOME`, `USER` and `LOGNAME` as the user
+/// database has them; none for a number that it does not know.
+pub fn variables(user: &str) -> Vec<(&'static str, OsString)> {
+    let entry = find_user(user).ok().and_then(|(_, entry)| entry);
+    let Some(entry) = entry else { return Vec::new() };
+    vec![("HOME", entry.dir.into()), ("USER", entry.name.clone().into()), ("LOGNAME", entry.name.into())]
 }
 
 /// The numbers of these users and groups, in their order.
@@ -146,6 +154,16 @@ mod tests {
             let (uid, gid) = (geteuid().to_string(), getegid().to_string());
             assert_eq!(resolve(Some(&uid), Some(&gid)).unwrap(), None);
         }
+    }
+
+    #[test]
+    fn a_person_has_a_name_and_a_home() {
+        let root = User::from_uid(Uid::from_raw(0)).unwrap().unwrap();
+        for user in ["root", "0"] {
+            let expected = [("HOME", root.dir.clone().into()), ("USER", "root".into()), ("LOGNAME", "root".into())];
+            assert_eq!(variables(user), expected);
+        }
+        assert!(variables("3999999999").is_empty() && variables("no-such-user-here").is_empty());
     }
 
     #[test]

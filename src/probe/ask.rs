@@ -80,17 +80,17 @@ fn excuse(verdict: Verdict, took: Duration, timeout: Duration) -> Verdict {
     }
 }
 
-/// The question in one line; a password in a URL is not shown.
+/// The question in one line, without secrets.
 fn describe(kind: &ProbeKind, slots: Slots) -> String {
     match kind {
         ProbeKind::Http(HttpProbe { url, socket, method, .. }) => {
-            let url = http::without_password(&url.render(slots));
+            let url = http::without_password(&url.shown(slots));
             match socket {
                 Some(path) => format!("{method} {url} over unix:{}", path.display()),
                 None => format!("{method} {url}"),
             }
         }
-        ProbeKind::Tcp(ProbeAddress::Tcp(address)) => format!("connect to {}", address.render(slots)),
+        ProbeKind::Tcp(ProbeAddress::Tcp(address)) => format!("connect to {}", address.shown(slots)),
         ProbeKind::Tcp(ProbeAddress::Unix(path)) => format!("connect to unix:{}", path.display()),
         ProbeKind::Exec(words) => words.iter().map(|word| quote(word, slots)).collect::<Vec<_>>().join(" "),
         ProbeKind::Notify => "READY=1 on NOTIFY_SOCKET".to_owned(),
@@ -100,7 +100,7 @@ fn describe(kind: &ProbeKind, slots: Slots) -> String {
 
 /// A word as a shell would want it.
 fn quote(word: &Template, slots: Slots) -> String {
-    let text = word.render(slots);
+    let text = word.shown(slots);
     let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -63,6 +63,8 @@ impl Rules {
     /// Lets the request pass or says why not.
     pub(crate) fn check(&self, visitor: &Visitor, access: Access, parts: &Parts) -> Result<(), Denied> {
         match (self, visitor) {
+            // No browser reaches this socket by itself: this is a page of somebody's, through a bridge without rules.
+            (Self::Unix(_), Visitor::Local(_)) if parts.headers.contains_key(ORIGIN) => Err(foreign_page()),
             (Self::Unix(rules), Visitor::Local(peer)) if rules.admits(peer) => Ok(()),
             (Self::Unix(_), Visitor::Local(peer)) => Err(denied(
                 DeniedCode::Forbidden,
@@ -140,11 +142,7 @@ impl TcpRules {
         }
         // A name that resolves to us is not enough: the page that asks must have come from us.
         if parts.headers.get_all(ORIGIN).iter().any(|origin| !is_own(origin.as_bytes(), host)) {
-            return Err(denied(
-                DeniedCode::Forbidden,
-                "requests from other web pages are refused",
-                "leave the Origin header out",
-            ));
+            return Err(foreign_page());
         }
         if access == Access::Read && self.listen.ip().is_loopback() {
             return Ok(());
@@ -177,6 +175,10 @@ impl TcpRules {
         ["localhost", "127.0.0.1", "[::1]"].iter().any(|known| name.eq_ignore_ascii_case(known))
             || literal == Some(self.listen.ip())
     }
+}
+
+fn foreign_page() -> Denied {
+    denied(DeniedCode::Forbidden, "requests from other web pages are refused", "leave the Origin header out")
 }
 
 /// The one host the request names; the target's own, where it has one, must say the same.

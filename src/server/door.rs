@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_LENGTH};
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
-use axum::http::{Request, Response, Uri};
-use hyper::body::Incoming;
+use axum::http::{HeaderValue, Request, Response, Uri};
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
@@ -108,6 +108,10 @@ impl Door {
     pub(crate) async fn answer(&self, request: Request<Incoming>, connection: Connection) -> Response<Body> {
         let headers = request.headers().clone();
         let mut response = self.lead(request, connection).await;
+        if headers.contains_key(TRANSFER_ENCODING) {
+            // A proxy before us may have seen another end of this request: what follows it is not to be a request.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(denied) = response.extensions_mut().remove::<Denied>().filter(|_| page::is_browser(&headers)) {
             let kept = response.headers_mut().remove(ALLOW);
             response = page::refused::page(&denied, &headers, self.port());
@@ -129,10 +133,12 @@ impl Door {
 
     async fn lead(&self, request: Request<Incoming>, connection: Connection) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
+        let access = Access::of(&parts.method);
         let passed = self
             .rules
-            .check(&connection.visitor, Access::of(&parts.method), &parts)
-            .and_then(|()| announced_size(&parts));
+            .check(&connection.visitor, access, &parts)
+            .and_then(|()| announced_size(&parts))
+            .and_then(|()| if access == Access::Read { no_body(&body) } else { Ok(()) });
         if let Err(denied) = passed {
             return refuse(denied);
         }
@@ -151,6 +157,19 @@ impl Door {
 fn announced_size(parts: &Parts) -> Result<(), Denied> {
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|size| size > BODY_SIZE as u64) { Err(too_large()) } else { Ok(()) }
+}
+
+/// Refuses a question with a body: nobody would read it, and as long as it is unread nothing tells that who sent it has
+/// gone.
+fn no_body(body: &Incoming) -> Result<(), Denied> {
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    Err(denied(
+        DeniedCode::BadRequest,
+        "a question has no body",
+        "send it without Content-Length and Transfer-Encoding",
+    ))
 }
 
 /// What a body above [`BODY_SIZE`] is told.

@@ -16,15 +16,15 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::os::socket::Peer;
 use crate::server::access::Visitor;
 use crate::server::door::{Connection, Door};
+use crate::server::seats::{Seat, Seats};
 use crate::server::stall::Stall;
 
-/// Connections served at a time; further ones wait in the kernel's queue.
+/// Connections served at a time. One more takes the seat of one that asks for nothing, or waits where all do ask.
 const CONNECTIONS: usize = 64;
 
 /// The head of a request, in bytes; above it the answer is 431.
@@ -105,16 +105,19 @@ pub(crate) async fn serve<D: Doorway>(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let closing = shutdown.clone();
-    let mut open = JoinSet::new();
+    let mut seats = Seats::new(CONNECTIONS);
     loop {
         tokio::select! {
             biased;
             () = closed(&mut shutdown) => break,
-            // Ended ones make room; a panic has ended its own connection and nothing else.
-            Some(_) = open.join_next() => {}
-            next = doorway.next(), if open.len() < CONNECTIONS => match next {
+            next = doorway.next() => match next {
                 Ok((io, visitor)) => {
-                    open.spawn(connection(door.clone(), io, visitor, limits, closing.clone()));
+                    tokio::select! {
+                        biased;
+                        () = closed(&mut shutdown) => break,
+                        () = seats.room() => {}
+                    }
+                    seats.take(|seat| connection(door.clone(), io, visitor, limits, seat, closing.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -125,19 +128,26 @@ pub(crate) async fn serve<D: Doorway>(
     }
     // No further visitor waits for an answer that will not come.
     drop(doorway);
-    while open.join_next().await.is_some() {}
+    seats.empty().await;
 }
 
-async fn connection<S>(door: Arc<Door>, io: S, visitor: Visitor, limits: Limits, mut closing: watch::Receiver<bool>)
-where
+/// Serves one connection to its end.
+pub(crate) async fn connection<S>(
+    door: Arc<Door>,
+    io: S,
+    visitor: Visitor,
+    limits: Limits,
+    seat: Seat,
+    mut closing: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let streaming = Arc::new(AtomicBool::new(false));
     let io = TokioIo::new(Stall::new(io, limits.stall, streaming.clone()));
     let connection = Connection { visitor, streaming };
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (door, connection) = (door.clone(), connection.clone());
-        async move { Ok::<_, Infallible>(door.answer(request, connection).await) }
+        let (door, connection, asking) = (door.clone(), connection.clone(), seat.ask());
+        async move { Ok::<_, Infallible>(asking.until_through(door.answer(request, connection).await)) }
     });
     let mut served = pin!(
         http1::Builder::new()

@@ -55,6 +55,8 @@ pub(crate) struct Liveness {
 pub(crate) struct Readiness {
     /// Whether all is.
     ready: bool,
+    /// Everything is being stopped, for good.
+    stopping: bool,
     /// Those that are not.
     waiting_for: Vec<Unready>,
 }
@@ -178,12 +180,20 @@ pub(crate) async fn livez(call: &Call) -> Reply {
 }
 
 pub(crate) fn readyz(call: &Call) -> Reply {
-    let waiting_for = unready(&call.desk.handle.snapshot.borrow());
-    let status = verdict(waiting_for.is_empty());
+    let (stopping, waiting_for) = {
+        let snapshot = call.desk.handle.snapshot.borrow();
+        (snapshot.stopping, unready(&snapshot))
+    };
+    let ready = !stopping && waiting_for.is_empty();
+    let status = verdict(ready);
     if !wants_text(call) {
-        return json(status, &Readiness { ready: waiting_for.is_empty(), waiting_for });
+        return json(status, &Readiness { ready, stopping, waiting_for });
     }
-    let mut lines = String::from(if waiting_for.is_empty() { "ready\n" } else { "not ready\n" });
+    let mut lines = String::from(match (ready, stopping) {
+        (true, _) => "ready\n",
+        (false, true) => "not ready: everup is stopping\n",
+        (false, false) => "not ready\n",
+    });
     for Unready { name, state, reason } in waiting_for {
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         // Writing into a String cannot fail.

@@ -10,6 +10,8 @@ mod discovery;
 mod dispatch;
 mod door;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gzip;
 mod history;
 mod listener;
@@ -23,11 +25,12 @@ mod recent;
 mod rendered;
 mod reply;
 mod routes;
+mod seats;
 mod selector;
 mod stall;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::net::SocketAddr;

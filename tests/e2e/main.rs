@@ -8,6 +8,7 @@
 
 mod support;
 
+mod attack;
 mod deaths;
 mod dev;
 mod developing;
@@ -26,6 +27,7 @@ mod page;
 mod people;
 mod plot;
 mod policies;
+mod privileges;
 mod probes;
 mod secrets;
 mod terminal;

@@ -47,6 +47,7 @@ pub(crate) fn project(dice: &mut Dice) -> Arc<Plan> {
         history: HistoryPlan::default(),
         notify: vec![],
         watch: WatchWhen::Dev,
+        on_supervisor_death: everup::model::plan::OnSupervisorDeath::Keep,
         services,
     })
 }

@@ -252,7 +252,7 @@ impl World {
             Action::Check { service, seq, files, .. } => self.files.check(dice, now, &service, seq, &files),
             Action::DropCheck { service } => self.files.drop_check(dice, &service),
             Action::Disregard { service, path } => self.files.disregard(&service, path),
-            Action::CloseSockets { .. } | Action::Record(_) | Action::Exit { .. } => {}
+            Action::CloseSockets { .. } | Action::Look { .. } | Action::Record(_) | Action::Exit { .. } => {}
         }
     }
 
@@ -532,6 +532,7 @@ fn brief(action: &Action) -> String {
             format!("Signal {} {signal} {scope:?}", life(instance, *run))
         }
         Action::EndTree { instance, run, .. } => format!("EndTree {}", life(instance, *run)),
+        Action::Look { instance, run } => format!("Look {}", life(instance, *run)),
         Action::Dismiss { instance, run } => format!("Dismiss {}", life(instance, *run)),
         Action::Answer { id, result } => format!("Answer {id:?} {result:?}"),
         Action::Check { service, seq, files, .. } => format!("Check {service} {seq} {files:?}"),

@@ -96,7 +96,8 @@ fn supervise(plan: Plan, start: Vec<ServiceName>, notes: &[String], context: &Co
         out.talk(&format!("everup: {note}"));
     }
     let services = console::shown_of(&plan);
-    let launch = Launch { plan, mode: Mode::Dev { alone, terminal }, link, start, surroundings: surroundings() };
+    let launch =
+        Launch { plan, mode: Mode::Dev { alone, terminal }, link, start, surroundings: surroundings(), legacy: None };
     Ok(daemon::run(launch, |handle| {
         let shown: std::pin::Pin<Box<dyn Future<Output = ()>>> = if alone {
             Box::pin(remark::remark(handle, terminal, out))

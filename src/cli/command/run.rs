@@ -111,7 +111,7 @@ pub(crate) fn run(args: Run, context: &Context) -> Result<ExitCode, Failure> {
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let out = context.out;
     let mode = Mode::Run { terminal };
-    Ok(daemon::run(Launch { plan, mode, link, start: vec![], surroundings: surroundings() }, |handle| {
+    Ok(daemon::run(Launch { plan, mode, link, start: vec![], surroundings: surroundings(), legacy: None }, |handle| {
         // The program's own output is passed on as it comes; only remarks are ours.
         remark::remark(handle, terminal, out)
     }))

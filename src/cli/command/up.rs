@@ -1,7 +1,7 @@
 //! `everup up`: make reality match the file.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::cli::{Context, console, detach};
 use crate::client::Client;
 use crate::client::action::Action;
 use crate::client::registry;
+use crate::daemon::resume::Legacy;
 use crate::daemon::{self, Launch, Mode};
 use crate::guardian;
 use crate::guardian::link::Link;
@@ -23,6 +24,7 @@ use crate::model::command::{Outcome, PlanChange, PlanChangeKind};
 use crate::model::names::ServiceName;
 use crate::model::plan::Plan;
 use crate::model::units::parse_duration;
+use crate::os::notify::Manager;
 use crate::os::terminal;
 
 /// `--log-format`.
@@ -66,17 +68,36 @@ pub(crate) struct Up {
 /// # Errors
 /// What is wrong with the file, or what went wrong.
 pub(crate) fn run(args: &Up, context: &Context) -> Result<ExitCode, Failure> {
-    let file = file(context)?;
-    let plan = load(&file, context)?;
-    let start = chosen(&args.services, &plan)?;
-    if context.is_engine() {
-        return supervise(args, plan, start, context);
+    let link = if context.is_engine() { Some(link()?) } else { None };
+    let legacy = link.as_ref().map(Legacy::of).transpose().map_err(|error| Failure::failed(error.to_string()))?;
+    let (file, plan, start) = match legacy.as_ref().and_then(Option::as_ref) {
+        // What is in force counts, whatever the file says by now.
+        Some(legacy) => (PathBuf::new(), legacy.plan().clone(), vec![]),
+        None => {
+            let file = file(context)?;
+            let plan = load(&file, context)?;
+            let start = chosen(&args.services, &plan)?;
+            (file, plan, start)
+        }
+    };
+    if let Some(link) = link {
+        return supervise(args, link, plan, start, legacy.flatten(), context);
     }
     if detach::is_detached() {
         return become_guardian();
     }
+    if args.detach && std::process::id() == 1 {
+        return Err(Failure::new(
+            Exit::Usage,
+            "cannot go into the background as PID 1: a container ends with its first process",
+        )
+        .hint("leave out -d: `everup up` stays in the foreground, and its output is the container's"));
+    }
     let project = registry::find_by_config(&file).map_or_else(|| Project::of(&plan), Project::from);
     if let Some(client) = project.connect_if_live()? {
+        if let Some(manager) = manager() {
+            return hand_over(&manager, &client).map(Into::into);
+        }
         return reconcile(args, &client, &file, start, context).map(Into::into);
     }
     if args.dry_run {
@@ -94,14 +115,23 @@ pub(crate) fn chosen(services: &[String], plan: &Plan) -> Result<Vec<ServiceName
     Ok(known.select(services)?.into_iter().map(|target| target.service).collect())
 }
 
-fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) -> Result<ExitCode, Failure> {
-    let link = Link::from_env()
-        .ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))?;
+fn link() -> Result<Link, Failure> {
+    Link::from_env().ok_or_else(|| Failure::failed("cannot find the parent process: EVERUP_GUARDIAN_FD is missing"))
+}
+
+fn supervise(
+    args: &Up,
+    link: Link,
+    plan: Plan,
+    start: Vec<ServiceName>,
+    legacy: Option<Legacy>,
+    context: &Context,
+) -> Result<ExitCode, Failure> {
     let (format, out) = (args.log_format, context.out);
     let services = console::shown_of(&plan);
     let mode = Mode::Up { detached: args.detach || !terminal::is_controlled(), watch: args.watch };
     let detach = args.detach;
-    let launch = Launch { plan, mode, link, start, surroundings: surroundings() };
+    let launch = Launch { plan, mode, link, start, surroundings: surroundings(), legacy };
     Ok(daemon::run(launch, |handle| {
         // What follows the files begins now, before the first service does.
         let shown = (!detach).then(|| console::show(handle, services, format, out));
@@ -119,6 +149,29 @@ fn supervise(args: &Up, plan: Plan, start: Vec<ServiceName>, context: &Context) 
 /// It only comes back when that fails.
 pub(crate) fn become_guardian() -> Result<ExitCode, Failure> {
     Err(Failure::no_guardian(Exit::Failed, &guardian::enter()))
+}
+
+/// The manager that started this very process as the main process of a unit.
+fn manager() -> Option<Manager> {
+    let started = std::env::var("SYSTEMD_EXEC_PID").ok()?;
+    if started == std::process::id().to_string() { Manager::from_env() } else { None }
+}
+
+/// The project outlived its main process, and its manager starts another: that one is told who it is now.
+fn hand_over(manager: &Manager, client: &Client) -> Result<Exit, Failure> {
+    let status = client.status()?;
+    let groups = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+    if groups("self") != groups(&status.pid.to_string()) {
+        return Err(Failure::failed(format!(
+            "cannot start {}: it runs already, outside of this unit (pid {})",
+            status.project, status.pid
+        ))
+        .hint("`everup down` ends that one; the unit can then be started"));
+    }
+    manager.tell(&format!("MAINPID={}\nREADY=1", status.pid)).map_err(|error| {
+        Failure::failed(format!("cannot tell the service manager about pid {}: {error}", status.pid))
+    })?;
+    Ok(Exit::Done)
 }
 
 fn reconcile(

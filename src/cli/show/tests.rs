@@ -74,6 +74,7 @@ fn project(services: Vec<ServiceStatus>) -> Status {
         config: Some("/srv/shop/supervisor.yaml".to_owned()),
         web: None,
         own: OwnUsage::default(),
+        stopping: false,
         warnings: vec![],
         services,
     }

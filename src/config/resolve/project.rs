@@ -53,6 +53,7 @@ pub(in crate::config) fn project(
     let history = history(&mut decoder, &fields);
     let notify = notify::notify(&mut decoder, &fields);
     let watch: WatchWhen = decoder.value(&fields, "watch");
+    let on_supervisor_death = decoder.value(&fields, "on_supervisor_death");
     let exit_with = fields.get("exit_with").and_then(|node| Some((decoder.name(node)?, node.place)));
 
     let mut services = Vec::new();
@@ -76,6 +77,7 @@ pub(in crate::config) fn project(
         history,
         notify,
         watch,
+        on_supervisor_death,
         read_from: file.map(Path::to_owned).into_iter().chain(env_files).collect(),
         services,
     }

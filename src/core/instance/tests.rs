@@ -12,7 +12,7 @@ use crate::model::command::{Caller, Command, Denied, Outcome, Target};
 use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Pid, Run, ServiceName};
 use crate::model::plan::{
-    ControlPlan, HistoryPlan, Kind, Need, Plan, Policy, RestartPlan, ServicePlan, Until, WebPlan,
+    ControlPlan, HistoryPlan, Kind, Need, OnSupervisorDeath, Plan, Policy, RestartPlan, ServicePlan, Until, WebPlan,
 };
 use crate::model::probe::{Failure, ProbeAddress, ProbeKind, ProbePlan, ProbeRole, Verdict};
 use crate::model::service::{End, State};
@@ -76,6 +76,7 @@ pub(crate) fn project(services: Vec<ServicePlan>) -> Plan {
         history: HistoryPlan::default(),
         notify: vec![],
         watch: WatchWhen::Dev,
+        on_supervisor_death: OnSupervisorDeath::default(),
         services: services.into_iter().map(Arc::new).collect(),
     }
 }

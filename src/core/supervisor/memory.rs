@@ -19,7 +19,7 @@ use crate::core::supervisor::shutdown::Shutdown;
 use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::plan::ServicePlan;
 use crate::model::service::End;
-use crate::model::units::Now;
+use crate::model::units::{Now, Timestamp};
 
 /// Which services may differ from what was last written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) struct Touched {
 
 /// What is kept beside the services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Common {
+pub(crate) struct Common {
     shutdown: Option<Shutdown>,
     dice: Dice,
     budget: Budget,
@@ -41,25 +41,45 @@ pub struct Common {
 
 /// What a supervisor was when its process died.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Beside the services; none: nothing had been written down yet.
-    pub common: Option<Common>,
+    pub(crate) common: Option<Common>,
     /// The services, as [`Supervisor::service`] gave them.
-    pub services: BTreeMap<ServiceName, Service>,
+    pub(crate) services: BTreeMap<ServiceName, Service>,
     /// What instances run as where that is not what the plan in force says.
-    pub plans: BTreeMap<InstanceId, Arc<ServicePlan>>,
+    pub(crate) plans: BTreeMap<InstanceId, Arc<ServicePlan>>,
 }
 
 /// What the guardian knows of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Witness {
+pub(crate) struct Witness {
     /// It was told to send it a signal.
-    pub signalled: bool,
+    pub(crate) signalled: bool,
 }
 
 impl Supervisor {
+    /// Counts every service as changed: all is to be written down anew.
+    pub(crate) fn touch_all(&mut self) {
+        self.touched.all = true;
+    }
+
+    /// When the runs under way began.
+    pub(crate) fn begun(&self) -> impl Iterator<Item = (&InstanceId, Timestamp)> {
+        self.instances().filter_map(|instance| match &instance.phase {
+            Phase::Preparing { since, .. } | Phase::Spawning { since, .. } => Some((&instance.id, since.wall)),
+            Phase::Starting { live, .. } | Phase::Running { live } => Some((&instance.id, live.since.wall)),
+            Phase::Stopping(dying) => Some((&instance.id, dying.since.wall)),
+            Phase::Cleaning { .. }
+            | Phase::Stopped
+            | Phase::Waiting
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Failed => None,
+        })
+    }
+
     /// The services that may have changed since this was last asked, whether or not they still exist.
-    pub fn touched(&mut self) -> Vec<ServiceName> {
+    pub(crate) fn touched(&mut self) -> Vec<ServiceName> {
         let Touched { all, names } = std::mem::take(&mut self.touched);
         if all {
             let gone = names.into_iter().filter(|name| !self.services.contains_key(name));
@@ -69,12 +89,12 @@ impl Supervisor {
     }
 
     /// A service as it is to be written down; without its plans.
-    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
+    pub(crate) fn service(&self, name: &ServiceName) -> Option<&Service> {
         self.services.get(name)
     }
 
     /// What is to be written down beside the services.
-    pub fn common(&self) -> Common {
+    pub(crate) fn common(&self) -> Common {
         Common {
             shutdown: self.shutdown.clone(),
             dice: self.dice.clone(),
@@ -84,7 +104,7 @@ impl Supervisor {
     }
 
     /// What instances of a service run as where that is not what the plan in force says.
-    pub fn other_plans(&self, name: &ServiceName) -> impl Iterator<Item = (&InstanceId, &Arc<ServicePlan>)> {
+    pub(crate) fn other_plans(&self, name: &ServiceName) -> impl Iterator<Item = (&InstanceId, &Arc<ServicePlan>)> {
         let current = self.plan.service(name);
         let instances = self.services.get(name).into_iter().flat_map(|service| service.instances.values());
         let differs = move |plan: &Arc<ServicePlan>| current.is_none_or(|current| !Arc::ptr_eq(current, plan));
@@ -93,7 +113,7 @@ impl Supervisor {
 
     /// Goes on from what was written down, over the project as `self` would begin it.
     #[must_use]
-    pub fn remember(mut self, memory: Memory) -> Self {
+    pub(crate) fn remember(mut self, memory: Memory) -> Self {
         let Memory { common, services, plans } = memory;
         if let Some(Common { shutdown, dice, budget, checks }) = common {
             (self.shutdown, self.dice, self.budget, self.checks) = (shutdown, dice, budget, checks);
@@ -121,7 +141,7 @@ impl Supervisor {
     /// what the guardian knows of a run; of one it does not know nobody knows what became of it.
     ///
     /// The actions come first; the news that follows from them is to be taken in with the next step.
-    pub fn take_up(
+    pub(crate) fn take_up(
         &mut self,
         now: Now,
         witness: impl Fn(&InstanceId, Run) -> Option<Witness>,
@@ -166,6 +186,8 @@ impl Instance {
                     Some(_) if dying.killing.is_some() => {
                         cx.out.push(Action::EndTree { instance, run, overdue: false });
                     }
+                    // It is asked to end once it is known to run.
+                    Some(_) if dying.pid.is_none() && !dying.main_ended => {}
                     // `stop.command` died with the process that waited for it, or the signal was never sent.
                     Some(witness) if dying.command_runs || !witness.signalled => {
                         let scope = if dying.main_ended { Scope::Tree } else { Scope::Main };

@@ -2,7 +2,7 @@
 
 mod apply;
 mod commands;
-pub mod memory;
+pub(crate) mod memory;
 mod reloading;
 mod report;
 mod requests;

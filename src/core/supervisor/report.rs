@@ -48,6 +48,11 @@ impl Supervisor {
         &self.runs
     }
 
+    /// The run of an instance whose news counts now.
+    pub fn current_run(&self, id: &InstanceId) -> Option<Run> {
+        self.instance(id)?.current_run()
+    }
+
     /// The main processes that live, with their runs.
     pub fn live(&self) -> impl Iterator<Item = (&InstanceId, Run, Pid)> {
         self.services.values().flat_map(|service| service.instances.values()).filter_map(|instance| {

@@ -25,6 +25,9 @@ const REST_US: u64 = 500;
 /// How long a stream with a larger pipe rests: more can gather before its writer has to wait.
 const LONG_REST_US: u64 = 1_000;
 
+/// The size of a new pipe.
+const USUAL: usize = 64 * 1024;
+
 /// A pipe is not grown beyond this.
 const LARGEST: usize = 1 << 20;
 
@@ -88,8 +91,10 @@ impl Drain {
     ) -> nix::Result<Self> {
         let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
         fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        // Other things than pipes have no size: they never count as full.
         let capacity = fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).ok().and_then(|n| usize::try_from(n).ok());
+        // An earlier pump may have grown it.
+        let extra = capacity.map_or(0, |capacity| capacity.saturating_sub(USUAL));
+        // Other things than pipes have no size: they never count as full.
         let capacity = capacity.unwrap_or(usize::MAX);
         Ok(Self {
             instance,
@@ -97,7 +102,7 @@ impl Drain {
             sink,
             registration: Registration::None,
             capacity,
-            extra: 0,
+            extra,
             fulls: 0,
             full_us: 0,
             active_us: 0,

@@ -1,7 +1,9 @@
 //! Moves what children write from their pipes into their log files, on a thread of its own.
 //!
 //! `splice` at the file's length moves a byte inside the kernel: it is in the pipe or in the file, never only in memory,
-//! so none is lost or doubled whenever this process dies. A stream that trickles rests half a millisecond after each
+//! so none is lost or doubled whenever this process dies, and the next one goes on at the file's length. Only where an
+//! output or a file takes no splice (a socket, a terminal) bytes are copied, and a death between reading and writing loses
+//! what lies between, at most 64 KiB. A stream that trickles rests half a millisecond after each
 //! short read, since wake-ups cost more than copies; one that floods gets a larger pipe. Idle, the thread sleeps.
 
 mod drain;
@@ -29,7 +31,7 @@ use crate::model::plan::LogsPlan;
 /// Faults that wait for their reader; when full, bytes lost go on being counted and are told later.
 const FAULTS: usize = 64;
 
-/// The output of a run that begins.
+/// The output of a run that begins, or goes on.
 #[derive(Debug)]
 pub struct Attach {
     /// Whose.
@@ -42,6 +44,10 @@ pub struct Attach {
     pub stdout: Option<OwnedFd>,
     /// The read end of its standard error.
     pub stderr: Option<OwnedFd>,
+    /// Whether output of this run may have been kept before: by an earlier process, or here through other descriptors of
+    /// the same pipes, which are then dropped. Nothing is marked twice. A pipe may be missing: its end is marked all the
+    /// same.
+    pub goes_on: bool,
 }
 
 /// Output that could not be kept, or a log that cannot be kept as configured.
@@ -68,6 +74,7 @@ pub struct Pump {
 enum Order {
     Attach(Attach),
     Finish { instance: InstanceId, run: Run, reply: oneshot::Sender<Vec<String>> },
+    Drain { reply: oneshot::Sender<()> },
     Faults(mpsc::Sender<LogFault>),
     End,
 }
@@ -107,7 +114,8 @@ impl Pump {
         Ok(Self { inbox, progress, tallies })
     }
 
-    /// Takes over the output of a run. An earlier run of that instance is drained and ended first.
+    /// Takes over the output of a run. An earlier run of that instance is drained and ended first. Of a run that goes on,
+    /// whoever kept its output before must have ended: there is one writer to a file.
     pub fn attach(&self, attach: Attach) {
         self.inbox.send(Order::Attach(attach));
     }
@@ -117,6 +125,13 @@ impl Pump {
     pub fn finish(&self, instance: InstanceId, run: Run) -> oneshot::Receiver<Vec<String>> {
         let (reply, answer) = oneshot::channel();
         self.inbox.send(Order::Finish { instance, run, reply });
+        answer
+    }
+
+    /// Keeps what is in all pipes now. Answers once that and all that was asked for before is done.
+    pub fn drain(&self) -> oneshot::Receiver<()> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Order::Drain { reply });
         answer
     }
 

@@ -11,11 +11,11 @@ use nix::fcntl::{OFlag, SpliceFFlags, splice};
 
 use crate::logs::LONGEST_LINE;
 use crate::logs::folder::Folder;
-use crate::logs::index::{IndexWriter, Kind, Record};
+use crate::logs::index::{IndexWriter, Kind, Record, newest};
 use crate::logs::names::Place;
 use crate::logs::pump::loss::Loss;
 use crate::logs::pump::scratch::Scratch;
-use crate::logs::rotate::rotate;
+use crate::logs::rotate::{complete, rotate};
 use crate::model::names::Run;
 use crate::model::units::Timestamp;
 
@@ -64,7 +64,12 @@ pub(super) struct Sink {
     keep: u32,
     run: Run,
     began: Timestamp,
+    /// Whether an earlier sink may have kept some of the run's output.
+    goes_on: bool,
+    /// The run's beginning is marked.
     begun: bool,
+    /// Its end is.
+    over: bool,
     copies: bool,
     log: Option<Log>,
     rotate_again_us: u64,
@@ -85,15 +90,17 @@ struct Log {
 }
 
 impl Sink {
-    /// A stream of a run that begins now. No file is touched before its first byte.
-    pub(super) fn new(place: Place, max_size: u64, keep: u32, run: Run, began: Timestamp) -> Self {
+    /// A stream of a run that begins now, or `goes_on` here. No file is touched before its first byte.
+    pub(super) fn new(place: Place, max_size: u64, keep: u32, run: Run, began: Timestamp, goes_on: bool) -> Self {
         Self {
             place,
             max_size: max_size.max(1),
             keep,
             run,
             began,
+            goes_on,
             begun: false,
+            over: false,
             copies: false,
             log: None,
             rotate_again_us: 0,
@@ -135,13 +142,23 @@ impl Sink {
         pulled
     }
 
-    /// Marks the run's end behind its last byte.
-    pub(super) fn end(&mut self, wall: Timestamp) {
-        let run = self.run;
-        if let Some(log) = self.log.as_mut().filter(|_| self.begun) {
-            log.len = log.file.metadata().map_or(log.len, |meta| meta.len());
-            log.note(Kind::RunEnd, wall, run);
+    /// Marks the run's end behind its last byte, unless it is marked.
+    pub(super) fn end(&mut self, turn: &Turn) {
+        if self.goes_on && self.log.is_none() && self.has_file() {
+            // Without the file there is nothing to mark.
+            self.log = self.open(turn).ok();
         }
+        let run = self.run;
+        if let Some(log) = self.log.as_mut().filter(|_| self.begun && !self.over) {
+            log.len = log.file.metadata().map_or(log.len, |meta| meta.len());
+            log.note(Kind::RunEnd, turn.wall, run);
+            self.over = true;
+        }
+    }
+
+    fn has_file(&self) -> bool {
+        let folder = Folder::open(self.place.folder(), self.place.elsewhere.is_some());
+        folder.and_then(|folder| folder.status(&self.place.log)).is_ok_and(|status| status.is_some())
     }
 
     fn keep(
@@ -312,6 +329,10 @@ impl Sink {
             return Err(io::Error::other("it is not a regular file"));
         }
         self.leave_note(&state)?;
+        if self.goes_on && !self.begun {
+            // Without it the times and runs of one file are not known.
+            let _ = complete(&self.place);
+        }
         let mut log = Log {
             inode: (meta.dev(), meta.ino()),
             regular,
@@ -323,10 +344,24 @@ impl Sink {
             file,
         };
         if !self.begun {
-            log.note(Kind::RunStart, self.began, self.run);
+            match self.marked_before(&log, &state) {
+                Some(kind) => self.over = kind == Kind::RunEnd,
+                None => log.note(Kind::RunStart, self.began, self.run),
+            }
             self.begun = true;
         }
         Ok(log)
+    }
+
+    /// What an earlier sink marked last of this run; none where nothing of it was kept.
+    fn marked_before(&self, log: &Log, state: &Folder) -> Option<Kind> {
+        if !self.goes_on {
+            return None;
+        }
+        let rotated = |age| newest(&state.file(&self.place.aged(age).1, OFlag::O_RDONLY).ok()?);
+        // A rotation that was cut short leaves a gap of one.
+        let last = log.index.as_ref().and_then(IndexWriter::newest).or_else(|| rotated(1)).or_else(|| rotated(2))?;
+        (last.run == self.run).then_some(last.kind)
     }
 
     /// Says in the state folder where a merged log elsewhere is, so that it is found when nothing runs.
@@ -372,6 +407,10 @@ impl Sink {
 
     /// Notes the time of the bytes that come next, where the last mark is too old to speak for them.
     fn mark(&mut self, turn: &Turn) {
+        if self.over {
+            // Its end stays the last that is said of the run; what orphans still write belongs to it too.
+            return;
+        }
         let (run, gap) = (self.run, self.loss.is_failing());
         let Some(log) = &mut self.log else { return };
         let Some(index) = &log.index else { return };

@@ -16,6 +16,8 @@ use crate::model::names::ServiceName;
 use crate::model::plan::LogsTo;
 use crate::os::clock;
 
+mod takeover;
+
 const PATIENCE_US: u64 = 20_000_000;
 
 fn id(service: &str) -> InstanceId {
@@ -34,8 +36,13 @@ fn pipe() -> (OwnedFd, File) {
 /// Attaches both streams; answers the ends a child would write to.
 fn attach(pump: &Pump, service: &str, run: u64, plan: LogsPlan) -> (File, File) {
     let ((out, stdout), (err, stderr)) = (pipe(), pipe());
-    pump.attach(Attach { instance: id(service), run: Run(run), plan, stdout: Some(out), stderr: Some(err) });
+    pump.attach(output(service, run, plan, Some(out), Some(err)));
     (stdout, stderr)
+}
+
+/// The output of a run that begins.
+fn output(service: &str, run: u64, plan: LogsPlan, stdout: Option<OwnedFd>, stderr: Option<OwnedFd>) -> Attach {
+    Attach { instance: id(service), run: Run(run), plan, stdout, stderr, goes_on: false }
 }
 
 fn streams() -> LogsPlan {
@@ -163,6 +170,22 @@ fn a_flood_does_not_delay_another_stream() {
 }
 
 #[test]
+fn all_that_was_written_is_kept_once_a_drain_is_answered() {
+    let dir = TempDir::new().unwrap();
+    let pump = Pump::start(dir.path().to_path_buf()).unwrap();
+    let mut writers: Vec<_> = (0..50).map(|n| attach(&pump, &format!("s{n}"), 1, streams())).collect();
+    for (out, _) in &mut writers {
+        out.write_all(&[b'x'; 30_000]).unwrap();
+    }
+    pump.drain().blocking_recv().unwrap();
+    for n in 0..50 {
+        assert_eq!(read(&dir.path().join(format!("s{n}.out.log"))).len(), 30_000);
+    }
+    writeln!(writers[0].0, "more").unwrap();
+    wait(&pump, "what comes after it", || read(&dir.path().join("s0.out.log")).ends_with("more\n"));
+}
+
+#[test]
 fn the_end_of_a_run_answers_its_last_lines() {
     let dir = TempDir::new().unwrap();
     let pump = Pump::start(dir.path().to_path_buf()).unwrap();
@@ -228,7 +251,7 @@ fn what_cannot_be_kept_is_counted_and_blocks_nobody() {
         let mut faults = pump.faults();
         let ((out, mut stdout), size) = (pipe(), 1 << 20);
         let merged = plan(LogsTo::Merged(Some(path.to_path_buf())), 10 << 20, 5);
-        pump.attach(Attach { instance: id("web"), run: Run(1), plan: merged, stdout: Some(out), stderr: None });
+        pump.attach(output("web", 1, merged, Some(out), None));
         stdout.write_all(&vec![b'x'; size]).unwrap();
         finish(&pump, "web", 1);
         drop(pump);
@@ -292,7 +315,7 @@ fn a_merged_log_elsewhere_is_found_by_readers() {
     let pump = Pump::start(dir.path().to_path_buf()).unwrap();
     let (out, mut stdout) = pipe();
     let merged = plan(LogsTo::Merged(Some(path.clone())), 60, 3);
-    pump.attach(Attach { instance: id("web"), run: Run(4), plan: merged, stdout: Some(out), stderr: None });
+    pump.attach(output("web", 4, merged, Some(out), None));
     for n in 0..20 {
         writeln!(stdout, "line {n}").unwrap();
     }
@@ -306,8 +329,7 @@ fn output_that_is_not_a_pipe_is_copied() {
     let dir = TempDir::new().unwrap();
     let pump = Pump::start(dir.path().to_path_buf()).unwrap();
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let (plan, instance) = (plan(LogsTo::Streams, 5_000, 1_000), id("web"));
-    pump.attach(Attach { instance, run: Run(1), plan, stdout: Some(ours.into()), stderr: None });
+    pump.attach(output("web", 1, plan(LogsTo::Streams, 5_000, 1_000), Some(ours.into()), None));
     let written = babble(File::from(OwnedFd::from(theirs)), 9, 300_000);
     finish(&pump, "web", 1);
     let files = chain(dir.path(), "web.out.log");
@@ -343,8 +365,7 @@ fn a_closed_output_and_idle_ones_do_not_keep_the_thread_awake() {
     let ((out, mut stdout), (err, _stderr)) = (pipe(), pipe());
     // The guardian holds the same pipes.
     let held = out.try_clone().unwrap();
-    let (instance, plan) = (id("web"), streams());
-    pump.attach(Attach { instance, run: Run(1), plan, stdout: Some(out), stderr: Some(err) });
+    pump.attach(output("web", 1, streams(), Some(out), Some(err)));
     writeln!(stdout, "bye").unwrap();
     drop(stdout);
     wait(&pump, "bye", || read(&dir.path().join("web.out.log")) == "bye\n");

@@ -195,7 +195,7 @@ impl Worker {
             self.grown -= self.streams.values_mut().map(|stream| stream.shrink(now_us)).sum::<usize>();
         }
         if let Some(stream) = self.streams.get_mut(&id) {
-            self.grown += stream.grow(GROWTH - self.grown);
+            self.grown += stream.grow(GROWTH.saturating_sub(self.grown));
         }
     }
 
@@ -228,6 +228,11 @@ impl Worker {
                     // The asker may have gone.
                     let _ = reply.send(lines);
                 }
+                Order::Drain { reply } => {
+                    self.drain();
+                    // The asker may have gone.
+                    let _ = reply.send(());
+                }
                 Order::Faults(sender) => self.faults = Some(sender),
                 Order::End => return false,
             }
@@ -236,8 +241,12 @@ impl Worker {
     }
 
     fn attach(&mut self, attach: Attach) {
-        let Attach { instance, run, plan, stdout, stderr } = attach;
-        self.finish(&instance);
+        let Attach { instance, run, plan, stdout, stderr, goes_on } = attach;
+        if goes_on && self.lives.get(&instance).is_some_and(|life| life.run == run) {
+            self.forget(&instance);
+        } else {
+            self.finish(&instance);
+        }
         let (out, err) = match &plan.to {
             LogsTo::Streams => (
                 Place::stream(&self.dir, &instance, Stream::Stdout),
@@ -252,8 +261,17 @@ impl Worker {
         let began = clock::now().wall;
         self.lives.insert(instance.clone(), Life { run, streams: Vec::new(), ended: Vec::new(), latest: None });
         for (stream, place, pipe) in [(Stream::Stdout, out, stdout), (Stream::Stderr, err, stderr)] {
-            let Some(pipe) = pipe else { continue };
-            let sink = Sink::new(place, plan.max_size, plan.keep, run, began);
+            if pipe.is_none() && (!goes_on || matches!((&plan.to, stream), (LogsTo::Merged(_), Stream::Stderr))) {
+                continue;
+            }
+            let sink = Sink::new(place, plan.max_size, plan.keep, run, began, goes_on);
+            let Some(pipe) = pipe else {
+                // The pipe is lost; the end of what it brought before is still to be marked.
+                if let Some(life) = self.lives.get_mut(&instance) {
+                    life.ended.push(sink);
+                }
+                continue;
+            };
             if let Err(errno) = self.open(&instance, stream, pipe, sink) {
                 self.tell(&instance, 0, &format!("cannot read the output of {instance}: {errno}"));
             }
@@ -265,11 +283,31 @@ impl Worker {
         let mut stream = Drain::new(instance.clone(), pipe, sink, (of, self.tallies.of(instance)))?;
         stream.watch(&self.epoll, id)?;
         self.next_id += 1;
+        self.grown += stream.extra();
         self.streams.insert(id, stream);
         if let Some(life) = self.lives.get_mut(instance) {
             life.streams.push(id);
         }
         Ok(())
+    }
+
+    /// Lets go of the instance's pipes, which come again as other descriptors: what is in them stays there.
+    fn forget(&mut self, instance: &InstanceId) {
+        let ids = self.lives.get(instance).map(|life| life.streams.clone()).unwrap_or_default();
+        let now_us = clock::monotonic_us();
+        for id in ids {
+            self.let_go(id, now_us);
+        }
+    }
+
+    /// Keeps what is in the pipes, and goes on with them.
+    fn drain(&mut self) {
+        let mut turn = now();
+        turn.interleaved = true;
+        for stream in self.streams.values_mut() {
+            stream.empty(&turn, &mut self.scratch);
+        }
+        self.growth.grew(turn.now_us);
     }
 
     /// Keeps what is left of the instance's run and marks its end.
@@ -286,7 +324,7 @@ impl Worker {
         }
         let Some(life) = self.lives.remove(instance) else { return };
         for mut sink in life.ended {
-            sink.end(turn.wall);
+            sink.end(&turn);
         }
         self.growth.grew(turn.now_us);
     }

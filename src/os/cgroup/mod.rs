@@ -40,6 +40,15 @@ pub struct Groups {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group(Box<str>);
 
+impl Group {
+    /// The group at `path`, which another supervisor has made; none where there is none.
+    pub fn adopt(path: &Path) -> Option<Self> {
+        // A whole path stands for itself wherever a name below a folder is expected.
+        let path = path.to_str().filter(|_| path.is_absolute() && path.join("cgroup.procs").exists())?;
+        Some(Self(path.into()))
+    }
+}
+
 impl Groups {
     /// Makes the folder, below our own group, and removes what dead supervisors left beside it.
     ///

@@ -152,13 +152,16 @@ pub struct Spawner {
     ignored: u64,
     /// The limit of open files that we were started with.
     open_files: Option<libc::rlimit64>,
+    /// That of core dumps.
+    core: Option<libc::rlimit64>,
     /// clone3 is refused here (an older kernel, a sandbox): found out at the first spawn.
     plain: bool,
     stacks: Stacks,
 }
 
 impl Spawner {
-    /// Prepares to make processes. Children get the limit of open files that holds now, even if ours is raised later.
+    /// Prepares to make processes. Children get the limits of open files and core dumps that hold now, even if ours are
+    /// others later.
     ///
     /// # Errors
     /// When `/dev/null` cannot be opened.
@@ -167,6 +170,7 @@ impl Spawner {
             null: open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?,
             ignored: ignored_signals(),
             open_files: limits::open_files().ok(),
+            core: limits::core().ok(),
             plain: false,
             stacks: Stacks::default(),
         })
@@ -295,7 +299,7 @@ impl Spawner {
         let both = |value| libc::rlimit64 { rlim_cur: value, rlim_max: value };
         [
             wanted.open_files.map(both).or(self.open_files).map(|limit| (libc::RLIMIT_NOFILE, limit)),
-            wanted.core.map(|value| (libc::RLIMIT_CORE, both(value))),
+            wanted.core.map(both).or(self.core).map(|limit| (libc::RLIMIT_CORE, limit)),
             wanted.processes.map(|value| (libc::RLIMIT_NPROC, both(value))),
         ]
     }

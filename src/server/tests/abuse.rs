@@ -79,6 +79,16 @@ fn what_is_too_large_is_not_read() {
 }
 
 #[test]
+fn a_question_with_a_body_is_refused_so_that_no_stream_outlives_its_reader() {
+    let world = World::new();
+    for body in ["Content-Length: 4\r\n\r\n{}", "Transfer-Encoding: chunked\r\n\r\n10\r\n{}"] {
+        let request = format!("GET /v1/events?follow=true HTTP/1.1\r\nHost: x\r\n{body}");
+        let reply = raw(world.unix(), request.as_bytes());
+        assert_eq!((reply.status, reply.code().as_str()), (400, "bad_request"), "{reply:?}");
+    }
+}
+
+#[test]
 fn an_answer_nobody_takes_does_not_hold_its_place() {
     let many: Vec<String> = (0..600).map(|n| format!("service-{n}")).collect();
     let many: Vec<(&str, u32)> = many.iter().map(|name| (name.as_str(), 1)).collect();

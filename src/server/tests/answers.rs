@@ -1,6 +1,6 @@
 //! What each route answers.
 
-use crate::model::service::State;
+use crate::model::service::{Desired, State};
 use crate::server::routes::TABLE;
 use crate::server::tests::world::{World, ask};
 
@@ -230,4 +230,23 @@ fn livez_and_readyz_answer_machines() {
     assert_eq!((reply.status, &reply.json()["waiting_for"][0]["name"]), (503, &"worker".into()));
     let text = ask(world.unix(), "GET", "/readyz", &[("Accept", "text/plain")], "");
     assert_eq!((text.status, text.body.as_str()), (503, "not ready\nworker backoff: exited with 3\n"));
+}
+
+#[test]
+fn readyz_turns_away_as_soon_as_everything_is_being_stopped_while_livez_does_not() {
+    let world = World::new();
+    world.status.send_modify(|status| {
+        let mut changed = (**status).clone();
+        changed.stopping = true;
+        for service in &mut changed.services {
+            // As the core has it then: nothing is wanted any more.
+            service.desired = Desired::Down;
+        }
+        *status = changed.into();
+    });
+    let reply = world.get("/readyz");
+    assert_eq!((reply.status, &reply.json()["ready"], &reply.json()["stopping"]), (503, &false.into(), &true.into()));
+    let text = ask(world.unix(), "GET", "/readyz", &[("Accept", "text/plain")], "");
+    assert_eq!((text.status, text.body.as_str()), (503, "not ready: everup is stopping\n"));
+    assert_eq!(world.get("/livez").status, 200);
 }

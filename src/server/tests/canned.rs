@@ -17,6 +17,7 @@ pub(crate) fn status(services: &[(&str, u32)]) -> Status {
         config: Some("/srv/shop/supervisor.yaml".to_owned()),
         web: Some("127.0.0.1:9876".to_owned()),
         own: OwnUsage { cpu_percent: Some(0.1), memory_bytes: Some(9_000_000) },
+        stopping: false,
         warnings: vec![],
         services: services.iter().map(|(name, instances)| service(name, *instances)).collect(),
     }

@@ -2,7 +2,7 @@
 
 mod abuse;
 mod answers;
-pub(super) mod canned;
+pub(crate) mod canned;
 mod client;
 mod page;
 mod streams;
