@@ -219,9 +219,7 @@ impl Guardian {
             }
         }
         let lingering = if others { self.runs.lingering() } else { Vec::new() };
-        if !ended.is_empty() || !lingering.is_empty() {
-            self.trees.look(&self.runs);
-        }
+        self.trees.look_once();
         for (token, reaped) in ended {
             self.decide_spawn(token);
             if self.runs.get(token).is_some_and(|run| run.failed) {
@@ -234,7 +232,7 @@ impl Guardian {
         for token in lingering {
             self.look_after(token);
         }
-        self.trees.look_away();
+        self.trees.look_again();
     }
 
     /// Tells how a main process ended, and keeps it until the engine has it written down.

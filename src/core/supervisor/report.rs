@@ -106,7 +106,7 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
         warnings.push(Warning {
             code: "unkillable".to_owned(),
             message: format!(
-                "{} survives SIGKILL: something of it sleeps in the kernel{}",
+                "{} survives SIGKILL: something of it sleeps in the kernel or is another user's{}",
                 instance.label(),
                 named(&instance.left)
             ),
