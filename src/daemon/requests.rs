@@ -29,6 +29,7 @@ impl Engine {
                     Ok((plan, mark)) => {
                         if !dry_run {
                             self.publisher.meter.config_reloaded(true);
+                            self.publisher.ledger.reads(&mark);
                             (self.file, self.has_drifted) = (mark, false);
                         }
                         let command = Command::Apply { plan: Arc::new(plan), start, dry_run };

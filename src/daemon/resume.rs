@@ -90,6 +90,7 @@ impl Engine {
             && self.core.plan().on_supervisor_death == OnSupervisorDeath::Keep;
         if lasts {
             self.doors.hold(&self.processes);
+            self.publisher.ledger.reads(&self.file);
             self.remember_anew();
         }
     }
@@ -123,6 +124,7 @@ impl Engine {
 
     /// The sockets, tables and numbers of the engine before.
     pub(super) fn inherit(&mut self, mut legacy: Legacy) {
+        self.file = std::mem::take(&mut legacy.remembered.file);
         let known = std::mem::take(&mut legacy.welcome.known);
         let last = known.keys().map(|token| token.0).max().unwrap_or_default();
         // Names of processes and sockets that the one before may have used up are left out.
@@ -182,7 +184,7 @@ impl Engine {
         for (token, known) in welcome.known {
             match known.of {
                 Some(of) => {
-                    witnesses.insert(of.clone(), Witness { signalled: known.signalled });
+                    witnesses.insert(of.clone(), Witness { signals: known.signals });
                     heard.extend(self.hear_again(token, of, known.news, &open));
                 }
                 // A hook or an exec probe: who waited for it has died.

@@ -127,8 +127,8 @@ pub enum FromGuardian {
         token: Token,
         /// The run it is; none: a command.
         of: Option<(InstanceId, Run)>,
-        /// A signal was sent to it.
-        signalled: bool,
+        /// The signals that were sent to it: bit 0 for signal 1, and so on.
+        signals: u64,
     },
     /// To a successor: this socket is held; it comes along.
     Held {

@@ -277,7 +277,7 @@ impl Guardian {
             }
             ToGuardian::Signal { token, signal, tree } => {
                 if let Some(run) = self.runs.get_mut(token) {
-                    run.signalled = true;
+                    run.signals |= bit(signal);
                 }
                 self.signal(token, signal, tree);
             }
@@ -471,6 +471,11 @@ impl Guardian {
         let revival = self.revival.as_ref().and_then(Revival::next_due);
         [self.runs.next_due(), glance, leaving, suspending, revival, self.slim_at].into_iter().flatten().min()
     }
+}
+
+/// One signal in a set of them.
+fn bit(signal: i32) -> u64 {
+    signal.checked_sub(1).and_then(|bit| 1_u64.checked_shl(bit.cast_unsigned())).unwrap_or(0)
 }
 
 pub(super) fn now_ms() -> u64 {

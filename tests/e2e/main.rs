@@ -27,6 +27,7 @@ mod people;
 mod plot;
 mod policies;
 mod probes;
+mod resume;
 mod secrets;
 mod terminal;
 mod top;

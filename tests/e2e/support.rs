@@ -58,12 +58,17 @@ impl Project {
 
     /// Sends HUP to the everup that serves this project.
     pub(crate) fn hang_up(&self) {
-        self.signal_own("pid", nix::sys::signal::Signal::SIGHUP);
+        self.signal_guardian(nix::sys::signal::Signal::SIGHUP);
     }
 
     /// Sends a signal to the engine of this project.
     pub(crate) fn signal_engine(&self, signal: nix::sys::signal::Signal) {
         self.signal_own("engine_pid", signal);
+    }
+
+    /// Sends a signal to the guardian of this project.
+    pub(crate) fn signal_guardian(&self, signal: nix::sys::signal::Signal) {
+        self.signal_own("pid", signal);
     }
 
     fn signal_own(&self, key: &str, signal: nix::sys::signal::Signal) {

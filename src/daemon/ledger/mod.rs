@@ -17,6 +17,7 @@ use crate::core::action::Action;
 use crate::core::supervisor::Supervisor;
 use crate::core::supervisor::memory::Common;
 use crate::daemon::ledger::record::Record;
+use crate::daemon::startup::FileMark;
 use crate::guardian::protocol::SocketKey;
 use crate::history::run::RunRecord;
 use crate::model::event::{EventRecord, Fact};
@@ -44,6 +45,7 @@ pub(super) struct Ledger {
     /// How long the file was when it held a whole state alone.
     whole: u64,
     written: Written,
+    mark: FileMark,
     sockets: BTreeMap<ServiceName, Vec<(SocketKey, ListenAddress)>>,
     notify: BTreeMap<InstanceId, (SocketKey, String)>,
     /// Facts decided and told so far.
@@ -80,6 +82,7 @@ impl Ledger {
             length: 0,
             whole: 0,
             written: Written::default(),
+            mark: FileMark::default(),
             sockets: BTreeMap::new(),
             notify: BTreeMap::new(),
             decided: 0,
@@ -109,7 +112,7 @@ impl Ledger {
             everup: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
         };
-        let mut batch = vec![begun];
+        let mut batch = vec![begun, Record::File(self.mark.clone())];
         self.changes(core, &mut batch);
         for (name, sockets) in &self.sockets {
             batch.push(Record::Sockets { name: name.clone(), sockets: sockets.clone() });
@@ -206,6 +209,12 @@ impl Ledger {
         while self.ends.front().is_some_and(|(before, _)| *before < seq) {
             self.ends.pop_front();
         }
+    }
+
+    /// The plan is to be that of the file as it is there.
+    pub(super) fn reads(&mut self, mark: &FileMark) {
+        self.append_or_close(&[Record::File(mark.clone())]);
+        self.mark = mark.clone();
     }
 
     /// The listening sockets of a service have changed.
