@@ -38,7 +38,7 @@ impl Listeners {
             let kept = before.iter().position(|held| held.is_at(&wanted.address) && held.listener.is_reachable());
             let held = match kept {
                 Some(place) => Ok(before.swap_remove(place)),
-                None => self.open(&wanted.address, plan, &before, processes),
+                None => open(&wanted.address, plan, &before, processes),
             };
             match held {
                 Ok(held) => now.push(held),
@@ -107,22 +107,21 @@ impl Listeners {
             processes.release(held.key);
         }
     }
+}
 
-    fn open(
-        &mut self,
-        address: &ListenAddress,
-        plan: &ServicePlan,
-        before: &[Held],
-        processes: &Processes,
-    ) -> Result<Held, ListenError> {
-        let mode = MODE & !plan.umask.unwrap_or(0);
-        let listener = match Listener::open(address, mode) {
-            Err(error) if error.is_taken() && make_way(address, plan, before) => Listener::open(address, mode)?,
-            opened => opened?,
-        };
-        let key = processes.hold(listener.as_fd());
-        Ok(Held { key, listener })
-    }
+fn open(
+    address: &ListenAddress,
+    plan: &ServicePlan,
+    before: &[Held],
+    processes: &Processes,
+) -> Result<Held, ListenError> {
+    let mode = MODE & !plan.umask.unwrap_or(0);
+    let listener = match Listener::open(address, mode) {
+        Err(error) if error.is_taken() && make_way(address, plan, before) => Listener::open(address, mode)?,
+        opened => opened?,
+    };
+    let key = processes.hold(listener.as_fd());
+    Ok(Held { key, listener })
 }
 
 /// Where the services that are to be started listen.

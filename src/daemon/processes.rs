@@ -38,6 +38,7 @@ struct Table {
 
 /// Whose process it is.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "commands are few, and short-lived")]
 pub(super) enum Owner {
     /// A run of a service.
     Run(Running),

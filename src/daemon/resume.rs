@@ -1,6 +1,7 @@
 //! Takes over from an engine that died: the same runs go on under the same numbers, and nothing is told twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::core::action::Action;
@@ -89,6 +90,7 @@ impl Engine {
             && self.core.plan().on_supervisor_death == OnSupervisorDeath::Keep;
         if lasts {
             self.hold_all();
+            self.publisher.ledger.reads(&self.file);
             self.remember_anew();
         } else {
             self.processes.leave_nothing();
@@ -131,6 +133,7 @@ impl Engine {
 
     /// The sockets, tables and numbers of the engine before.
     pub(super) fn inherit(&mut self, mut legacy: Legacy) {
+        self.file = std::mem::take(&mut legacy.remembered.file);
         let known = std::mem::take(&mut legacy.welcome.known);
         let last = known.keys().map(|token| token.0).max().unwrap_or_default();
         // Names of processes and sockets that the one before may have used up are left out.
@@ -189,8 +192,8 @@ impl Engine {
         for (token, known) in welcome.known {
             match known.of {
                 Some(of) => {
-                    witnesses.insert(of.clone(), Witness { signalled: known.signalled });
-                    heard.extend(self.hear_again(token, of, known.news, &open));
+                    witnesses.insert(of.clone(), Witness { signals: known.signals });
+                    heard.extend(self.hear_again(token, &of, known.news, &open));
                 }
                 // A hook or an exec probe: who waited for it has died.
                 None => {
@@ -223,18 +226,18 @@ impl Engine {
     fn hear_again(
         &mut self,
         token: Token,
-        of: (InstanceId, Run),
+        of: &(InstanceId, Run),
         news: Vec<(FromGuardian, Vec<OwnedFd>)>,
         open: &BTreeSet<(InstanceId, Run)>,
     ) -> Vec<Event> {
-        let (instance, run) = &of;
+        let (instance, run) = of;
         let is_over = news.iter().any(|(message, _)| matches!(message, FromGuardian::Ended { .. }));
         let is_current = self.core.current_run(instance) == Some(*run);
         let mut events = vec![];
         for (message, fds) in news {
             if let FromGuardian::Spawned { pid, cgroup, limited, .. } = message {
                 self.processes.spawned(token, pid, cgroup, limited, inodes(&fds));
-                if is_current || open.contains(&of) {
+                if is_current || open.contains(of) {
                     self.attach(instance, *run, fds, true);
                 }
                 events.push(Event::Spawned { instance: instance.clone(), run: *run, pid });
@@ -242,7 +245,7 @@ impl Engine {
                 events.extend(self.take_message(message, fds));
             }
         }
-        if is_over && open.contains(&of) {
+        if is_over && open.contains(of) {
             // Before the output of its successor is taken over, which would end it without its last lines.
             self.records_due.insert(of.clone());
             self.finishing.insert(of.clone(), self.pump.finish(instance.clone(), *run));
@@ -258,7 +261,8 @@ impl Engine {
         let down_ms = self.now.moment.0.saturating_sub(*died);
         let mut message = format!("the engine {how}; for {down_ms} ms there was none, and what it supervises went on");
         if *deaths > 1 {
-            message.push_str(&format!(" ({deaths} deaths in a row)"));
+            // Writing to a text cannot fail.
+            let _ = write!(message, " ({deaths} deaths in a row)");
         }
         tracing::error!(message, "taken over");
         let wall = self.now.wall;

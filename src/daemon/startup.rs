@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -84,7 +85,7 @@ impl Doors {
 }
 
 /// The file as it was when it was applied, to notice that it is another now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileMark(Option<(PathBuf, Option<(u64, std::time::SystemTime)>)>);
 
 impl FileMark {

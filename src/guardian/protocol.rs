@@ -55,7 +55,6 @@ pub enum StdioSpec {
 
 /// From the engine. What names an unknown token is ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one lives at a time, on the stack")]
 pub enum ToGuardian {
     /// Make a process. Answered by `Spawned` or `Failed`.
     Spawn {
@@ -157,8 +156,8 @@ pub enum FromGuardian {
         token: Token,
         /// The run it is; none: a command.
         of: Option<(InstanceId, Run)>,
-        /// A signal was sent to it.
-        signalled: bool,
+        /// The signals that were sent to it: bit 0 for signal 1, and so on.
+        signals: u64,
     },
     /// To a successor: this socket is held; it comes along.
     Held {

@@ -325,7 +325,7 @@ impl Guardian {
             }
             ToGuardian::Signal { token, signal, tree } => {
                 if let Some(run) = self.runs.get_mut(token) {
-                    run.signalled = true;
+                    run.signals |= bit(signal);
                 }
                 self.signal(token, signal, tree);
             }
@@ -537,6 +537,11 @@ impl Guardian {
         let reports = (!self.unreported.is_empty()).then_some(now + REPORT_PAUSE);
         [self.runs.next_due(), glance, leaving, suspending, revival, reports, self.slim_at].into_iter().flatten().min()
     }
+}
+
+/// One signal in a set of them.
+fn bit(signal: i32) -> u64 {
+    signal.checked_sub(1).and_then(|bit| 1_u64.checked_shl(bit.cast_unsigned())).unwrap_or(0)
 }
 
 pub(super) fn now_ms() -> u64 {

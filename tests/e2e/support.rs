@@ -58,7 +58,7 @@ impl Project {
 
     /// Sends HUP to the everup that serves this project.
     pub(crate) fn hang_up(&self) {
-        self.signal_own("pid", nix::sys::signal::Signal::SIGHUP);
+        self.signal_guardian(nix::sys::signal::Signal::SIGHUP);
     }
 
     /// Sends a signal to the guardian of this project.

@@ -17,6 +17,7 @@ use crate::core::action::Action;
 use crate::core::supervisor::Supervisor;
 use crate::core::supervisor::memory::Common;
 use crate::daemon::ledger::record::Record;
+use crate::daemon::startup::FileMark;
 use crate::guardian::protocol::SocketKey;
 use crate::history::run::RunRecord;
 use crate::model::event::{EventRecord, Fact};
@@ -44,6 +45,7 @@ pub(super) struct Ledger {
     /// How long the file was when it held a whole state alone.
     whole: u64,
     written: Written,
+    mark: FileMark,
     sockets: BTreeMap<ServiceName, Vec<(SocketKey, ListenAddress)>>,
     notify: BTreeMap<InstanceId, (SocketKey, String)>,
     /// Facts decided and told so far.
@@ -80,6 +82,7 @@ impl Ledger {
             length: 0,
             whole: 0,
             written: Written::default(),
+            mark: FileMark::default(),
             sockets: BTreeMap::new(),
             notify: BTreeMap::new(),
             decided: 0,
@@ -109,7 +112,7 @@ impl Ledger {
             everup: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
         };
-        let mut batch = vec![begun];
+        let mut batch = vec![begun, Record::File(self.mark.clone())];
         self.changes(core, &mut batch);
         for (name, sockets) in &self.sockets {
             batch.push(Record::Sockets { name: name.clone(), sockets: sockets.clone() });
@@ -213,6 +216,12 @@ impl Ledger {
         }
     }
 
+    /// The plan is to be that of the file as it is there.
+    pub(super) fn reads(&mut self, mark: &FileMark) {
+        self.append_or_close(&[Record::File(mark.clone())]);
+        self.mark = mark.clone();
+    }
+
     /// The listening sockets of a service have changed.
     pub(super) fn listens(&mut self, name: &ServiceName, sockets: Vec<(SocketKey, ListenAddress)>) {
         if self.sockets.get(name).is_some_and(|before| *before == sockets) {
@@ -268,11 +277,10 @@ impl Ledger {
             }
             let plans = core.other_plans(&name);
             let known = self.written.plans.get(&name).map(Vec::as_slice).unwrap_or_default();
-            let is_known = |(now, before): (&(&InstanceId, &Arc<ServicePlan>), &(InstanceId, Arc<ServicePlan>))| {
-                *now.0 == before.0 && Arc::ptr_eq(now.1, &before.1)
-            };
             let plans: Vec<_> = plans.collect();
-            if plans.len() != known.len() || !plans.iter().zip(known).all(is_known) {
+            let pairs = plans.iter().zip(known);
+            let mut same = pairs.map(|((id, plan), before)| **id == before.0 && Arc::ptr_eq(plan, &before.1));
+            if plans.len() != known.len() || !same.all(|same| same) {
                 let plans: Vec<_> = plans.into_iter().map(|(id, plan)| (id.clone(), plan.clone())).collect();
                 self.written.plans.insert(name.clone(), plans.clone());
                 batch.push(Record::Plans { name, plans });
