@@ -41,7 +41,9 @@ pub(super) fn guardian(socket: BorrowedFd<'_>) -> io::Result<()> {
         SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new(".")).map_err(failed)?;
     spec.session = Session::New;
     let wiring = Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) };
-    Spawner::new()?.spawn(&Rc::new(spec), &wiring, Home::default()).map_err(failed)?.wait().map_err(failed)
+    // Whoever started everup is its parent, too, and hears of its end: systemd supervises only children of its own.
+    let home = Home { beside: true, ..Home::default() };
+    Spawner::new()?.spawn(&Rc::new(spec), &wiring, home).map_err(failed)?.wait().map_err(failed)
 }
 
 /// Starts the one who leaves nothing behind when all others are dead.
@@ -86,7 +88,7 @@ pub(super) fn run(
     let born = trees.groups.as_ref().ok().and_then(|groups| groups.make(label, token.0).ok());
     let (group, folder) = born.unzip();
     let (mut bounds, joins) = trees.limit(&spec.most, group.as_ref(), label, token);
-    let home = Home { born: folder.as_ref().map(AsFd::as_fd), joins: &joins };
+    let home = Home { born: folder.as_ref().map(AsFd::as_fd), joins: &joins, beside: false };
     let failure = match spawner.spawn(&spec, &wiring, home) {
         Ok(spawning) => return Ok(Run::new(spawning, group, bounds, streams.ours)),
         Err(failure) => failure,
@@ -99,7 +101,7 @@ pub(super) fn run(
     }
     // The group cannot take processes after all; the tree is then found by descent.
     let spawned = match failure.stage {
-        SpawnStage::Cgroup if group.is_some() => spawner.spawn(&spec, &wiring, Home { born: None, joins: &joins }),
+        SpawnStage::Cgroup if group.is_some() => spawner.spawn(&spec, &wiring, Home { born: None, ..home }),
         _ => Err(failure),
     };
     match spawned {
