@@ -16,6 +16,10 @@ sim seeds="20000":
 demo:
     cargo run --release -- up -c supervisor.example.yaml
 
+# Fuzzes every place where bytes of others are read, three minutes each: just fuzz control
+fuzz *targets:
+    tests/fuzz/run {{targets}}
+
 lint:
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings

@@ -261,7 +261,7 @@ pub(super) static SERVICE: Section = Section {
             "Other services it waits for; a list means ready.",
         ),
         key("type", Shape::Words(words_of::<Kind>), "service", "A service keeps running, a task runs once."),
-        key("user", Shape::Text, "", "Who it runs as, by name or number."),
+        key("user", Shape::Text, "", "Who it runs as, by name or number; HOME, USER and LOGNAME are that user's."),
         key("group", Shape::Text, "", "Its group, by name or number; by default the user's."),
         key("umask", Shape::Mode, "", "Its umask in octal; by default everup's."),
         key("nice", Shape::Whole { min: -20, max: 19 }, "", "Its nice value; by default everup's."),

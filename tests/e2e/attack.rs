@@ -390,3 +390,41 @@ fn head_is_a_get_without_its_body() {
         assert!(rest.ends_with("\r\n\r\n"), "{path}: a body came along");
     }
 }
+
+/// Says something to the notify socket of a service until it is told to stop.
+const SHOUT: &str = r#"
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.setblocking(len(sys.argv) < 2)
+to = (sys.argv[1] if len(sys.argv) > 1 else os.environ["NOTIFY_SOCKET"]).replace("@", "\0", 1)
+while True:
+    for word in [b"WATCHDOG=1", b"STATUS=" + b"x" * 900, b"EXTEND_TIMEOUT_USEC=99999999999999999999", b"\xff\0" * 2000]:
+        try:
+            s.sendto(word, to)
+        except BlockingIOError:
+            pass
+"#;
+
+#[test]
+fn a_child_and_a_stranger_that_shout_at_a_notify_socket_hold_up_nobody() {
+    let python = python().display();
+    let mut project = Project::new(&format!(
+        "services:\n  app: {{command: sleep 1000, restart: {{delay: 10ms}}}}\n  \
+         loud: {{command: '{python} shout.py', watchdog: 10s, health: {{exec: 'true'}}}}\n"
+    ));
+    project.write("shout.py", SHOUT);
+    project.start(&["up"]);
+    project.wait_ready("loud");
+    let environment = text(&fs::read(format!("/proc/{}/environ", project.pid("loud"))).expect("its environment"));
+    let address = environment.split('\0').find_map(|one| one.strip_prefix("NOTIFY_SOCKET=")).expect("an address");
+    let mut stranger =
+        Command::new(python.to_string()).arg(project.path("shout.py")).arg(address).spawn().expect("python runs");
+    goes_on(&project);
+    goes_on(&project);
+    let log = fs::metadata(project.path(".everup/everup.log")).map_or(0, |about| about.len());
+    stranger.kill().expect("a child of ours");
+    stranger.wait().expect("a child of ours");
+    assert!(log < 20 << 20, "a stranger wrote {log} bytes of everup's log");
+    let loud = project.instance("loud", 0);
+    assert_eq!(loud["run"], 1, "{loud:#}");
+}
