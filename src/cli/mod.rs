@@ -56,8 +56,10 @@ impl Context {
 /// Runs the program with the process's own arguments.
 pub fn run() -> ExitCode {
     let role = guardian::role();
-    if role == Role::Guardian {
-        return guardian::run();
+    match role {
+        Role::Guardian => return guardian::run(),
+        Role::Undertaker => return guardian::undertaker::run(),
+        Role::Command | Role::Engine => {}
     }
     let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,

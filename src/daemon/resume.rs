@@ -7,7 +7,7 @@ use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::supervisor::Supervisor;
 use crate::core::supervisor::memory::{Memory, Witness};
-use crate::daemon::engine::Engine;
+use crate::daemon::engine::{Engine, inodes};
 use crate::daemon::ledger::record::{self, Illegible, Remembered};
 use crate::daemon::processes::Running;
 use crate::guardian::link::{Link, Welcome};
@@ -18,7 +18,6 @@ use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{OnSupervisorDeath, Plan};
 use crate::model::status::Warning;
 use crate::model::units::Timestamp;
-use crate::os::cgroup::bounds::Limited;
 use crate::os::listen::Listener;
 use crate::os::notify::NotifySocket;
 
@@ -89,9 +88,18 @@ impl Engine {
         let lasts = matches!(self.mode, crate::daemon::Mode::Up { .. })
             && self.core.plan().on_supervisor_death == OnSupervisorDeath::Keep;
         if lasts {
-            self.doors.hold(&self.processes);
+            self.hold_all();
             self.remember_anew();
+        } else {
+            self.processes.leave_nothing();
         }
+    }
+
+    /// Lets the guardian hold every socket, and the lock.
+    pub(super) fn hold_all(&self) {
+        self.doors.hold(&self.processes);
+        self.listeners.hold(&self.processes);
+        self.notices.hold(&self.processes);
     }
 
     /// Keeps what has been decided, before it is done.
@@ -106,7 +114,7 @@ impl Engine {
         }
     }
 
-    fn remember_anew(&mut self) {
+    pub(super) fn remember_anew(&mut self) {
         match self.publisher.ledger.open(&mut self.core) {
             Ok(memory) => self.processes.remember(Some(memory.as_fd())),
             Err(error) => self.cannot_remember(&error),
@@ -129,7 +137,7 @@ impl Engine {
         let last = (last >> 32).saturating_add(1) << 32;
         let runs = known.iter().filter_map(|(token, known)| {
             let (instance, run) = known.of.clone()?;
-            Some((*token, Running { instance, run, pid: None, cgroup: None, limited: Limited::default() }))
+            Some((*token, Running::new(instance, run)))
         });
         self.welcome(legacy.welcome.capabilities.clone());
         self.processes.recall(runs, last);
@@ -143,8 +151,7 @@ impl Engine {
         }
         for (instance, (key, address)) in std::mem::take(&mut legacy.remembered.notify) {
             if let Some(socket) = legacy.welcome.held.remove(&key) {
-                self.publisher.ledger.hears(&instance, key, &address);
-                self.listen_to(&instance, NotifySocket::adopt(socket, address));
+                self.listen_to(&instance, key, NotifySocket::adopt(socket, address));
             }
         }
         // What is held for nobody any more: its owner died before it could say so.
@@ -226,7 +233,7 @@ impl Engine {
         let mut events = vec![];
         for (message, fds) in news {
             if let FromGuardian::Spawned { pid, cgroup, limited, .. } = message {
-                self.processes.spawned(token, pid, cgroup, limited);
+                self.processes.spawned(token, pid, cgroup, limited, inodes(&fds));
                 if is_current || open.contains(&of) {
                     self.attach(instance, *run, fds, true);
                 }

@@ -9,7 +9,8 @@ use crate::guardian::link::{CALL_VARIABLE, FD_VARIABLE, RESUMES_VARIABLE};
 use crate::guardian::protocol::{StdioSpec, Token};
 use crate::guardian::runs::Run;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
-use crate::guardian::{ROLE_ENGINE, ROLE_GUARDIAN, ROLE_VARIABLE};
+use crate::guardian::undertaker::Watch;
+use crate::guardian::{ROLE_ENGINE, ROLE_GUARDIAN, ROLE_UNDERTAKER, ROLE_VARIABLE};
 use crate::model::service::SpawnStage;
 use crate::os::pipe;
 use crate::os::spawn::{Beyond, Home, Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
@@ -41,6 +42,16 @@ pub(super) fn guardian(socket: BorrowedFd<'_>) -> io::Result<()> {
     spec.session = Session::New;
     let wiring = Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) };
     Spawner::new()?.spawn(&Rc::new(spec), &wiring, Home::default()).map_err(failed)?.wait().map_err(failed)
+}
+
+/// Starts the one who leaves nothing behind when all others are dead.
+pub(super) fn undertaker(spawner: &mut Spawner, watch: &Watch) -> Result<(), SpawnFailure> {
+    let (variable, text) = watch.variable();
+    let env = [(ROLE_VARIABLE, ROLE_UNDERTAKER), (variable, text.as_str())];
+    let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), ["everup"], env, Path::new("/"))?;
+    spec.session = Session::New;
+    let wiring = Wiring { stdio: [Stdio::Null; 3], beyond: Beyond::Nothing };
+    spawner.spawn(&Rc::new(spec), &wiring, Home::default())?.wait()
 }
 
 /// What becomes of a new process's descriptors.

@@ -11,6 +11,7 @@ mod revival;
 mod runs;
 mod trees;
 mod turn;
+pub mod undertaker;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -40,6 +41,7 @@ const NAME: &str = "everup";
 const ROLE_VARIABLE: &str = "EVERUP_ROLE";
 const ROLE_GUARDIAN: &str = "guardian";
 const ROLE_ENGINE: &str = "engine";
+const ROLE_UNDERTAKER: &str = "undertaker";
 
 /// What this process is here for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub enum Role {
     Guardian,
     /// To decide: [`link::Link::from_env`].
     Engine,
+    /// To leave nothing behind: [`undertaker::run`].
+    Undertaker,
 }
 
 /// What this process is here for. To be asked first and once: takes the variable that says it out of the environment.
@@ -66,6 +70,10 @@ pub fn role() -> Role {
             privacy::keep_files();
             environment::set_process_name(NAME);
             Role::Engine
+        }
+        Some(ROLE_UNDERTAKER) => {
+            environment::set_process_name(NAME);
+            Role::Undertaker
         }
         _ => Role::Command,
     }

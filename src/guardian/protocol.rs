@@ -122,6 +122,8 @@ pub enum ToGuardian {
         /// What its processes carry: [`Capabilities::mark`].
         mark: String,
     },
+    /// Nothing is to outlive everup: see to it that nothing does even if guardian and engine are killed at once.
+    LeaveNothing,
     /// The one descriptor that comes along holds all that the engine knows, for its successor: from now on the engine's
     /// death is not the end of everup. Takes the place of the one before.
     Remember,

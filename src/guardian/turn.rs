@@ -41,6 +41,8 @@ const GRACE: u64 = 5_000;
 const ENGINE_GRACE: u64 = 10_000;
 /// How long the engine may take to stop itself once it has said so, in milliseconds.
 const STOPPING: u64 = 1_000;
+/// The exit code where the manager's watchdog ran out: as by SIGABRT, which it sends.
+const STALLED: u8 = 134;
 /// How long killed processes are waited for at the very end: longer only if they cannot be killed.
 const PATIENCE: u64 = 10_000;
 
@@ -142,7 +144,9 @@ impl Guardian {
                 }
             }
             if signalled {
-                self.hear_signals()?;
+                if self.hear_signals()? {
+                    return Ok(self.give_way());
+                }
                 self.reap(idle);
             }
             if spoken {
@@ -173,15 +177,30 @@ impl Guardian {
         }
     }
 
-    fn hear_signals(&mut self) -> io::Result<()> {
+    /// Passes on what was signalled to us. True: the manager's watchdog has run out.
+    fn hear_signals(&mut self) -> io::Result<bool> {
         while let Some(arrived) = self.signals.next()? {
+            if arrived.signal == libc::SIGABRT && self.manager.is_some() {
+                return Ok(true);
+            }
             if arrived.signal != libc::SIGCHLD {
                 let news = FromGuardian::Signalled { signal: arrived.signal, from_terminal: arrived.from_terminal };
                 self.post.send(news.clone(), &[]);
                 self.hear_in_its_place(news);
             }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// The engine has stalled, and the manager starts everup anew as soon as we are gone; the services run on. Returns
+    /// the exit code.
+    fn give_way(&self) -> u8 {
+        crate::os::stderr::say("it has stalled, says the service manager; another everup is to take over");
+        if let Some(engine) = self.engine.and_then(Process::find) {
+            // Or it would go on beside the next one, should it come to.
+            let _ = engine.signal(libc::SIGKILL);
+        }
+        STALLED
     }
 
     /// Takes the ends of all children that have ended (signals coalesce, so this does not depend on their number), and
@@ -314,6 +333,7 @@ impl Guardian {
                 self.adopt(Claim { token, of, identity, cgroup, pipes });
             }
             ToGuardian::Sweep { mark } => self.sweep(&mark),
+            ToGuardian::LeaveNothing => self.leave_nothing(),
             ToGuardian::Remember => self.remember(fds.into_iter().next()),
             ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),
             ToGuardian::Forget { token } => {

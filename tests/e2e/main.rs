@@ -8,6 +8,7 @@
 
 mod support;
 
+mod adopt;
 mod attack;
 mod deaths;
 mod dev;
@@ -16,13 +17,16 @@ mod doors;
 mod faults;
 mod history;
 mod hooks;
+mod init;
 mod life;
 mod limits;
 mod listen;
 mod logs;
+mod manager;
 mod metrics;
 mod notifications;
 mod notify;
+mod openapi;
 mod page;
 mod people;
 mod plot;

@@ -134,6 +134,11 @@ impl Ledger {
         self.file.is_some() && self.length > self.whole * 2 + ROOM
     }
 
+    /// Whether anything is kept.
+    pub(super) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Gives up: the guardian must be told that there is nothing to go on from.
     pub(super) fn close(&mut self) {
         self.file = None;
@@ -290,8 +295,8 @@ impl Ledger {
     }
 }
 
-/// Tells one state of a service from another; 0 where it cannot be told.
-fn fingerprint<T: Serialize>(value: &T) -> u64 {
+/// Tells one state of a service, or one plan, from another; 0 where it cannot be told.
+pub(super) fn fingerprint<T: Serialize>(value: &T) -> u64 {
     postcard::serialize_with_flavor::<T, Fnv, u64>(value, Fnv(0xcbf2_9ce4_8422_2325)).unwrap_or(0)
 }
 
