@@ -21,8 +21,11 @@ impl Engine {
     /// The living processes of a run, each in words.
     pub(super) fn left_of(&self, token: Token, running: &Running) -> Vec<String> {
         let grouped = running.cgroup.as_ref().and_then(|path| cgroup::procs(path).ok()).unwrap_or_default();
+        // Most children of the guardian are main processes; to read the mark of each would hold up the loop.
+        let mains: BTreeSet<Pid> = self.processes.running().iter().filter_map(|(_, other)| other.pid).collect();
         let guardian = self.capabilities.as_ref().map(|capabilities| capabilities.guardian);
-        let orphans = guardian.into_iter().flat_map(tree::children).filter(|child| is_of(*child, token, running.pid));
+        let others = guardian.into_iter().flat_map(tree::children).filter(|child| !mains.contains(child));
+        let orphans = others.filter(|child| is_of(*child, token, running.pid));
         let roots = running.pid.into_iter().chain(orphans);
         let hanging = roots.flat_map(|root| tree::descendants(root, &|_| false));
         let found: BTreeSet<Pid> = grouped.into_iter().chain(hanging).collect();

@@ -1,4 +1,4 @@
-//! 13–30: what children do. Those that hide are in `trees.rs`.
+//! 14–30: what children do. Those that hide are in `trees.rs`.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use crate::support::{Project, alive, data, kill, text, wait_for};
 use crate::tools::{Somebody, all_events, events_of, script, skip, written_pid};
 
 /// A service that cannot be started says where and why, and is tried again slowly.
-fn cannot_start(yaml: &str, prepare: impl Fn(&Project), stage: &str, words: &str) {
+fn cannot_start(yaml: &str, prepare: impl Fn(&Project), stage: &str, words: &str) -> Project {
     let mut project = Project::new(&format!("services:\n  other: {{command: sleep 1000}}\n  web: {yaml}\n"));
     prepare(&project);
     project.start(&["up"]);
@@ -20,11 +20,7 @@ fn cannot_start(yaml: &str, prepare: impl Fn(&Project), stage: &str, words: &str
     let evidence = project.why("web")["evidence"].to_string();
     assert!(evidence.contains(stage) && evidence.contains(words), "{evidence}");
     project.wait_ready("other");
-}
-
-#[test]
-fn f13_a_program_that_is_not_there() {
-    cannot_start("{command: ./no-such-program}", |_| {}, "program", "no-such-program");
+    project
 }
 
 #[test]
@@ -40,18 +36,7 @@ fn f15_a_program_that_is_none_is_not_given_to_a_shell() {
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(project.path("words"), open).expect("its mode");
     };
-    cannot_start("{command: ./words}", prepare, "exec", "words");
-}
-
-#[test]
-fn f15_nothing_of_it_is_run() {
-    let project = Project::new("services:\n  web: {command: ./words}\n");
-    project.write("words", "touch it-was-run\n");
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(project.path("words"), open).expect("its mode");
-    let mut project = project;
-    project.start(&["up"]);
-    project.wait_service("web", "to fail", |web| web["instances"][0]["last_end"]["cause"] == "spawn_error");
+    let project = cannot_start("{command: ./words}", prepare, "exec", "words");
     assert!(!project.path("it-was-run").exists());
 }
 

@@ -206,12 +206,12 @@ impl Drop for Freezer {
     }
 }
 
-/// As [`wait_for`], for what takes minutes.
+/// As [`wait_for`], for what takes minutes and is dear to look at.
 pub(crate) fn wait_long(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(300);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(400);
     while !holds() {
         assert!(std::time::Instant::now() < until, "waited in vain for {what}");
         let (_keep, never) = std::sync::mpsc::sync_channel::<()>(0);
-        let _ = never.recv_timeout(std::time::Duration::from_millis(50));
+        let _ = never.recv_timeout(std::time::Duration::from_secs(1));
     }
 }
