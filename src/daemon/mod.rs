@@ -19,6 +19,7 @@ mod notifying;
 mod perform;
 mod processes;
 mod publish;
+pub mod rehearsal;
 mod requests;
 pub mod resume;
 mod shutdown;
@@ -28,6 +29,7 @@ mod startup;
 mod state;
 mod suspend;
 mod terminal;
+mod upgrade;
 mod usage;
 mod watching;
 

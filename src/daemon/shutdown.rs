@@ -41,7 +41,7 @@ impl Engine {
         let _ = self.stopping.send(true);
         self.doors.close().await;
         self.await_records().await;
-        self.last_messages().await;
+        self.last_messages("everup has ended").await;
         self.end_memory();
         self.processes.quit(code);
         code
@@ -60,6 +60,8 @@ impl Engine {
                     | News::Interrupted
                     | News::Halted
                     | News::Told { .. }
+                    | News::Rehearsed(_)
+                    | News::DoorsClosed
                     | News::ReaderGone,
                 )) => {}
                 Ok(None) | Err(_) => break,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
@@ -29,6 +29,8 @@ pub(crate) struct Seats {
 pub(crate) struct Seat {
     /// Requests whose answers are not yet through.
     asking: Arc<AtomicUsize>,
+    /// A request has come.
+    has_asked: Arc<AtomicBool>,
     freed: Arc<Notify>,
 }
 
@@ -74,7 +76,7 @@ impl Seats {
 
     /// A seat that nobody has taken yet.
     pub(crate) fn seat(&self) -> Seat {
-        Seat { asking: Arc::default(), freed: Arc::clone(&self.freed) }
+        Seat { asking: Arc::default(), has_asked: Arc::default(), freed: Arc::clone(&self.freed) }
     }
 
     /// Waits until all have gone.
@@ -87,7 +89,13 @@ impl Seat {
     /// Keeps the seat.
     pub(crate) fn ask(&self) -> Asking {
         self.asking.fetch_add(1, Ordering::Relaxed);
+        self.has_asked.store(true, Ordering::Relaxed);
         Asking(self.clone())
+    }
+
+    /// No request has ever come.
+    pub(crate) fn has_asked_nothing(&self) -> bool {
+        !self.has_asked.load(Ordering::Relaxed)
     }
 
     fn is_idle(&self) -> bool {
