@@ -94,3 +94,50 @@ impl Guardian {
         revival.let_end(now_ms());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn on_trial() -> Programs {
+        let change = Change { from: "1".to_owned(), to: "2".to_owned(), by: "me".to_owned() };
+        let program = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let trial = Some(Trial { program, change, until: None, overdue: false });
+        Programs { trial, ..Programs::default() }
+    }
+
+    #[test]
+    fn a_program_is_kept_once_it_has_taken_over() {
+        let mut programs = on_trial();
+        // What the one that makes room says last is no proof.
+        programs.taken_over();
+        assert!(programs.ended("ended with code 0", 10).unwrap().is_the_first);
+        let tried = programs.next().unwrap().as_raw_fd();
+        assert_eq!(programs.news().unwrap().failed, None);
+        programs.taken_over();
+        assert_eq!(programs.next().unwrap().as_raw_fd(), tried);
+        assert!(programs.news().is_none() && programs.next_due().is_none());
+        assert!(programs.ended("was ended by signal 9", 20).is_none());
+    }
+
+    #[test]
+    fn one_that_ends_or_is_too_slow_makes_room_for_the_one_before() {
+        let mut programs = on_trial();
+        programs.ended("ended with code 0", 10);
+        assert!(!programs.ended("ended with code 1", 20).unwrap().is_the_first);
+        assert!(programs.next().is_none());
+        let told = programs.news().unwrap().failed.unwrap();
+        assert_eq!(told, "it ended with code 1 before it had taken over");
+        programs.taken_over();
+        assert!(programs.news().is_none());
+
+        let mut programs = on_trial();
+        programs.ended("ended with code 0", 10);
+        assert!(!programs.is_overdue(10 + TAKES_OVER - 1));
+        assert!(programs.is_overdue(10 + TAKES_OVER) && !programs.is_overdue(10 + TAKES_OVER));
+        programs.ended("was ended by signal 9", 20);
+        assert_eq!(programs.news().unwrap().failed.unwrap(), "it had not taken over after 5 s");
+    }
+}
