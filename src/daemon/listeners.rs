@@ -210,6 +210,7 @@ mod tests {
                     | ToGuardian::Remember
                     | ToGuardian::Suspend { .. }
                     | ToGuardian::Announce { .. }
+                    | ToGuardian::Upgrade { .. }
                     | ToGuardian::Quit { .. } => {}
                 }
             }
