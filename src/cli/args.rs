@@ -34,7 +34,7 @@ Usage: everup [OPTIONS] VERB [ARGS]
   init, check, config      propose a file; validate it; show it resolved
   web, doctor, demo        the status page; this machine; a show to play with
   install, uninstall       as a service of systemd; no longer
-  upgrade [BINARY]         another everup takes over; services go on
+  upgrade                  another everup takes over; services go on
   schema, completion, man, version
 
 Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q
