@@ -101,6 +101,22 @@ fn unsafe_code_lives_in_os_alone() {
     assert!(wrong.is_empty(), "unsafe outside os:\n{}", wrong.join("\n"));
 }
 
+/// `println!` and its kin panic when nobody reads: `os::stderr::say`, or the cli's output.
+#[test]
+fn nothing_dies_of_a_reader_that_has_gone() {
+    let mut wrong = vec![];
+    for (file, text) in sources() {
+        let printed = ["println!(", "eprintln!(", "print!(", "eprint!("];
+        for (number, line) in code(&text) {
+            let line = line.trim_start();
+            if printed.iter().any(|print| line.starts_with(print)) {
+                wrong.push(format!("{}:{number}: {line}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "use os::stderr::say:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn there_is_no_drawer_for_odds_and_ends() {
     for (file, _) in sources() {

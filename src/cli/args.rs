@@ -33,9 +33,8 @@ Usage: everup [OPTIONS] VERB [ARGS]
   probe SVC                ask its health once, now
   init, check, config      propose a file; validate it; show it resolved
   web, doctor, demo        the status page; this machine; a show to play with
-  install, uninstall       as a service of systemd; no longer
   upgrade                  another everup takes over; services go on
-  schema, completion, man, version
+  install, uninstall (for systemd), schema, completion, man, version
 
 Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q
 {options}{after-help}";

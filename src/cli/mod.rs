@@ -61,6 +61,7 @@ pub fn run() -> ExitCode {
     match role {
         Role::Guardian => return guardian::run(),
         Role::Rehearsal => return rehearse(),
+        Role::Undertaker => return guardian::undertaker::run(),
         Role::Command | Role::Engine => {}
     }
     let cli = match parse(std::env::args_os()) {

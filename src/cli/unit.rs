@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::cli::failure::{Exit, Failure};
+use crate::model::plan::OnSupervisorDeath;
 
 /// How the first line of a unit begins that `everup install` wrote; the file it is for follows.
 const MARK: &str = "# Written by everup install for ";
@@ -108,11 +109,12 @@ pub(crate) fn name(project: &str) -> String {
     format!("everup-{}.service", escaped.collect::<String>())
 }
 
-/// The unit's text for this program and this file, both absolute.
+/// The unit's text for this program and this file, both absolute. Where the services are not to outlive everup itself
+/// (`on_supervisor_death: kill`), systemd ends what everup could not end any more.
 ///
 /// # Errors
 /// When one of the paths cannot be written into a unit.
-pub(crate) fn text(owner: Owner, program: &Path, file: &Path) -> Result<String, Failure> {
+pub(crate) fn text(owner: Owner, program: &Path, file: &Path, death: OnSupervisorDeath) -> Result<String, Failure> {
     let (program, file) = (plain(program)?, plain(file)?);
     let folder = Path::new(file).parent().and_then(Path::to_str).unwrap_or("/");
     let (first, shown) = (quoted(program), quoted(file).replace('$', "$$"));
@@ -125,6 +127,7 @@ pub(crate) fn text(owner: Owner, program: &Path, file: &Path) -> Result<String, 
             Some(("ExecReload", command)) if command.contains("check") => {
                 format!("ExecReload={first} check {shown}")
             }
+            Some(("KillMode", _)) if death == OnSupervisorDeath::Kill => "KillMode=mixed".to_owned(),
             _ => line.to_owned(),
         });
     }
@@ -219,7 +222,7 @@ mod tests {
     fn paths_are_written_as_systemd_reads_them() {
         let program = Path::new("/opt/my tools/100%/everup");
         let file = Path::new("/srv/50% off \"$now\"/supervisor.yaml");
-        let text = text(Owner::System, program, file).unwrap();
+        let text = text(Owner::System, program, file, OnSupervisorDeath::Keep).unwrap();
         for line in [
             "# Written by everup install for /srv/50% off \"$now\"/supervisor.yaml",
             "Description=everup, /srv/50%% off \"$now\"/supervisor.yaml",
@@ -233,22 +236,29 @@ mod tests {
         }
         assert!(!text.contains("/usr/bin/everup") && !text.contains("/etc/everup"), "{text}");
         for odd in ["/srv/a\nb/supervisor.yaml", "/srv/a\\/supervisor.yaml"] {
-            assert!(super::text(Owner::User, program, Path::new(odd)).is_err(), "{odd:?}");
+            assert!(super::text(Owner::User, program, Path::new(odd), OnSupervisorDeath::Keep).is_err(), "{odd:?}");
         }
     }
 
     #[test]
     fn a_plain_path_stays_as_it_is() {
-        let text = text(Owner::User, Path::new("/usr/bin/everup"), Path::new("/srv/shop/supervisor.yaml")).unwrap();
+        let text = text(
+            Owner::User,
+            Path::new("/usr/bin/everup"),
+            Path::new("/srv/shop/supervisor.yaml"),
+            OnSupervisorDeath::Kill,
+        )
+        .unwrap();
         assert!(text.contains("\nExecStart=/usr/bin/everup up -c /srv/shop/supervisor.yaml\n"), "{text}");
         assert!(text.contains("\nWantedBy=default.target\n") && !text.contains("OOMScoreAdjust"), "{text}");
+        assert!(text.contains("\nKillMode=mixed\n") && !text.contains("KillMode=process"), "{text}");
     }
 
     #[test]
     fn only_units_of_ours_are_taken_for_ours() {
         let folder = tempfile::tempdir().unwrap();
         let file = Path::new("/srv/shop/supervisor.yaml");
-        let ours = text(Owner::System, Path::new("/usr/bin/everup"), file).unwrap();
+        let ours = text(Owner::System, Path::new("/usr/bin/everup"), file, OnSupervisorDeath::Keep).unwrap();
         for (name, text) in [
             ("everup-shop.service", ours.as_str()),
             ("everup-old-name.service", ours.as_str()),

@@ -1,6 +1,7 @@
 //! The loop: the only owner of the core, and the only receiver of news.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ use crate::model::signal::Signal;
 use crate::model::status::Warning;
 use crate::model::units::{Now, bytes};
 use crate::os::clock;
+use crate::os::identity::Identity;
 use crate::os::oom::OomReading;
 
 /// Messages of the guardian's taken in one turn, so that people are heard in a storm, too.
@@ -61,6 +63,9 @@ pub(super) struct Engine {
     pub(super) surroundings: crate::config::Surroundings,
     pub(super) now: Now,
     pub(super) capabilities: Option<Capabilities>,
+    /// The guardian's process and our own, for whoever comes after both.
+    pub(super) guardian: Option<Identity>,
+    pub(super) own_identity: Option<Identity>,
     pub(super) processes: Processes,
     pub(super) inherited: Rc<Inherited>,
     pub(super) listeners: Listeners,
@@ -120,6 +125,8 @@ pub(super) struct Engine {
     pub(super) forgettable: BTreeMap<(InstanceId, Run), Token>,
     /// The last lines of runs that ended under an earlier engine.
     pub(super) finishing: BTreeMap<(InstanceId, Run), oneshot::Receiver<Vec<String>>>,
+    /// Runs of an earlier everup that the guardian is yet to find.
+    pub(super) adopted: BTreeSet<Token>,
     /// What an earlier engine has left to be taken up.
     pub(super) legacy: Option<Legacy>,
     /// What the last lines of each instance's latest failed run blame.
@@ -155,6 +162,7 @@ impl Engine {
                 biased;
                 heard = heard(&self.processes) => match heard {
                     Some(message) => events = self.hear_guardian(message),
+                    None if self.lasts() => events = self.regain_guardian(),
                     None => return self.without_guardian().await,
                 },
                 Some(news) = self.news.recv() => {
@@ -256,8 +264,10 @@ impl Engine {
             }
             FromGuardian::Spawned { token, pid, cgroup, limited } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
-                    self.processes.spawned(token, pid, cgroup, limited);
-                    self.attach(&running.instance, running.run, fds, false);
+                    self.processes.spawned(token, pid, cgroup, limited, inodes(&fds));
+                    // Confirmed once more by a guardian that has taken it over, or begun under an earlier everup.
+                    let goes_on = running.pid.is_some() || self.adopted.remove(&token);
+                    self.attach(&running.instance, running.run, fds, goes_on);
                     Some(Event::Spawned { instance: running.instance, run: running.run, pid })
                 }
                 Owner::Command(teller) => tell(&teller, CommandNews::Spawned(fds)),
@@ -449,10 +459,17 @@ fn readings(apart: Duration) -> tokio::time::Interval {
     readings
 }
 
+/// The pipes that are a run's stdout and stderr, by their inodes.
+pub(super) fn inodes(fds: &[std::os::fd::OwnedFd]) -> [Option<u64>; 2] {
+    let inode = |at: usize| fds.get(at).and_then(|fd| crate::os::pipe::inode(fd.as_fd()));
+    [inode(0), inode(1)]
+}
+
 /// The guardian's next message; none once it is gone.
 pub(super) async fn heard(processes: &Processes) -> Option<Message> {
+    let link = processes.link();
     loop {
-        let mut ready = processes.link().readable().await.ok()?;
+        let mut ready = link.readable().await.ok()?;
         let message = ready.try_io(|link| match link.get_ref().try_recv() {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(std::io::ErrorKind::WouldBlock.into()),

@@ -22,7 +22,7 @@ impl Engine {
     pub(super) fn left_of(&self, token: Token, running: &Running) -> Vec<String> {
         let grouped = running.cgroup.as_ref().and_then(|path| cgroup::procs(path).ok()).unwrap_or_default();
         let guardian = self.capabilities.as_ref().map(|capabilities| capabilities.guardian);
-        let orphans = guardian.into_iter().flat_map(tree::children).filter(|child| bears(*child, token));
+        let orphans = guardian.into_iter().flat_map(tree::children).filter(|child| is_of(*child, token, running.pid));
         let roots = running.pid.into_iter().chain(orphans);
         let hanging = roots.flat_map(|root| tree::descendants(root, &|_| false));
         let found: BTreeSet<Pid> = grouped.into_iter().chain(hanging).collect();
@@ -39,8 +39,9 @@ impl Engine {
     }
 }
 
-/// Whether an orphan comes from this run, by the mark that its environment bears.
-fn bears(pid: Pid, token: Token) -> bool {
-    let words = tree::variable(pid, TOKEN_VARIABLE).unwrap_or_default();
-    words.split(' ').any(|word| word.rsplit_once('.').is_some_and(|(_, number)| number == token.0.to_string()))
+/// Whether an orphan comes from this run: by the session it was born in, or by the mark that its environment bears.
+fn is_of(orphan: Pid, token: Token, main: Option<Pid>) -> bool {
+    let words = || tree::variable(orphan, TOKEN_VARIABLE).unwrap_or_default();
+    let of_token = |word: &str| word.rsplit_once('.').is_some_and(|(_, number)| number == token.0.to_string());
+    main.is_some_and(|main| tree::session(orphan) == Some(main.0)) || words().split(' ').any(of_token)
 }

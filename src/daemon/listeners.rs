@@ -38,7 +38,7 @@ impl Listeners {
             let kept = before.iter().position(|held| held.is_at(&wanted.address) && held.listener.is_reachable());
             let held = match kept {
                 Some(place) => Ok(before.swap_remove(place)),
-                None => self.open(&wanted.address, plan, &before, processes),
+                None => open(&wanted.address, plan, &before, processes),
             };
             match held {
                 Ok(held) => now.push(held),
@@ -88,6 +88,13 @@ impl Listeners {
         self.by_service.insert(service, held.collect());
     }
 
+    /// Lets the guardian hold all of them under the names they have.
+    pub(super) fn hold(&self, processes: &Processes) {
+        for held in self.by_service.values().flatten() {
+            processes.hold_as(held.key, held.listener.as_fd());
+        }
+    }
+
     /// The sockets of a service, each with where it listens.
     pub(super) fn of(&self, service: &ServiceName) -> Vec<(SocketKey, ListenAddress)> {
         let held = self.by_service.get(service).into_iter().flatten();
@@ -100,22 +107,21 @@ impl Listeners {
             processes.release(held.key);
         }
     }
+}
 
-    fn open(
-        &mut self,
-        address: &ListenAddress,
-        plan: &ServicePlan,
-        before: &[Held],
-        processes: &Processes,
-    ) -> Result<Held, ListenError> {
-        let mode = MODE & !plan.umask.unwrap_or(0);
-        let listener = match Listener::open(address, mode) {
-            Err(error) if error.is_taken() && make_way(address, plan, before) => Listener::open(address, mode)?,
-            opened => opened?,
-        };
-        let key = processes.hold(listener.as_fd());
-        Ok(Held { key, listener })
-    }
+fn open(
+    address: &ListenAddress,
+    plan: &ServicePlan,
+    before: &[Held],
+    processes: &Processes,
+) -> Result<Held, ListenError> {
+    let mode = MODE & !plan.umask.unwrap_or(0);
+    let listener = match Listener::open(address, mode) {
+        Err(error) if error.is_taken() && make_way(address, plan, before) => Listener::open(address, mode)?,
+        opened => opened?,
+    };
+    let key = processes.hold(listener.as_fd());
+    Ok(Held { key, listener })
 }
 
 /// Where the services that are to be started listen.
@@ -171,7 +177,6 @@ mod tests {
     use crate::guardian::protocol::{self, StdioSpec, ToGuardian};
     use crate::model::names::{InstanceId, Run};
     use crate::model::plan::ListenPlan;
-    use crate::os::cgroup::bounds::Limited;
     use crate::os::spawn::SpawnSpec;
     use crate::os::{readiness, seqpacket};
 
@@ -207,6 +212,7 @@ mod tests {
                     | ToGuardian::Forget { .. }
                     | ToGuardian::Adopt { .. }
                     | ToGuardian::Sweep { .. }
+                    | ToGuardian::LeaveNothing
                     | ToGuardian::Remember
                     | ToGuardian::Suspend { .. }
                     | ToGuardian::Announce { .. }
@@ -330,8 +336,7 @@ mod tests {
             let changed = flags(bench) | OFlag::O_NONBLOCK;
             fcntl(&bench.held[&key], FcntlArg::F_SETFL(changed)).unwrap();
             let instance = InstanceId { service: listening(&[]).name, index: 1 };
-            let owner =
-                Owner::Run(Running { instance, run: Run(1), pid: None, cgroup: None, limited: Limited::default() });
+            let owner = Owner::Run(Running::new(instance, Run(1)));
             let spec = SpawnSpec::new::<&str, &str, &str>(Path::new("/x"), [], [], Path::new("/")).unwrap();
             let token = bench.processes.spawn(owner, String::new(), spec, [StdioSpec::Null; 3], &[], vec![key]);
             bench.ensure(&[&address]).unwrap();

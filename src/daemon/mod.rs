@@ -1,6 +1,7 @@
 //! The engine's shell: one loop that owns the core, and the hands that carry out what it decides.
 
 mod accesses;
+mod adopt;
 mod announce;
 mod asking;
 mod checks;

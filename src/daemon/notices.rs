@@ -2,41 +2,68 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
+use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
 use crate::core::event::{Event, Notice};
 use crate::daemon::engine::Engine;
 use crate::daemon::news::News;
+use crate::daemon::processes::Processes;
+use crate::guardian::protocol::SocketKey;
 use crate::model::names::{InstanceId, Pid};
 use crate::os::notify::{Message, NotifySocket};
 
 /// The sockets that are open, with the tasks that listen on them.
 #[derive(Debug, Default)]
-pub(super) struct Notices(BTreeMap<InstanceId, (String, AbortHandle)>);
+pub(super) struct Notices(BTreeMap<InstanceId, Heard>);
+
+/// One of them.
+#[derive(Debug)]
+struct Heard {
+    key: SocketKey,
+    socket: Rc<AsyncFd<NotifySocket>>,
+    task: AbortHandle,
+}
+
+impl Notices {
+    /// Lets the guardian hold them, too.
+    pub(super) fn hold(&self, processes: &Processes) {
+        for heard in self.0.values() {
+            processes.hold_as(heard.key, heard.socket.get_ref().as_fd());
+        }
+    }
+}
 
 impl Engine {
     /// The address to put into NOTIFY_SOCKET; opens the socket at first use. None when the kernel refuses it.
     pub(super) fn notify_name(&mut self, instance: &InstanceId) -> Option<String> {
-        if let Some((name, _)) = self.notices.0.get(instance) {
-            return Some(name.clone());
+        if let Some(heard) = self.notices.0.get(instance) {
+            return Some(heard.socket.get_ref().address().to_owned());
         }
         let socket = NotifySocket::bind(&instance.file_stem())
             .map_err(|error| tracing::error!(%instance, %error, "cannot open a notify socket"))
             .ok()?;
-        let key = self.processes.hold(socket.as_fd());
-        self.publisher.ledger.hears(instance, key, socket.address());
-        self.listen_to(instance, socket)
+        self.notify_from(instance, socket)
     }
 
-    /// Hears what an instance says on its socket; the socket's address.
-    pub(super) fn listen_to(&mut self, instance: &InstanceId, socket: NotifySocket) -> Option<String> {
+    /// Hears what an instance says on a socket of ours; the socket's address.
+    pub(super) fn notify_from(&mut self, instance: &InstanceId, socket: NotifySocket) -> Option<String> {
+        let key = self.processes.hold(socket.as_fd());
+        self.listen_to(instance, key, socket)
+    }
+
+    /// As [`Self::notify_from`], on one that the guardian holds under this name.
+    pub(super) fn listen_to(&mut self, instance: &InstanceId, key: SocketKey, socket: NotifySocket) -> Option<String> {
         let name = socket.address().to_owned();
-        let socket = crate::os::readiness::readable(socket).ok()?;
+        self.publisher.ledger.hears(instance, key, &name);
+        let socket = Rc::new(crate::os::readiness::readable(socket).ok()?);
+        let theirs = socket.clone();
         let (inbox, whose) = (self.inbox.clone(), instance.clone());
         let task = tokio::task::spawn_local(async move {
-            while let Ok(mut ready) = socket.readable().await {
-                match socket.get_ref().recv() {
+            while let Ok(mut ready) = theirs.readable().await {
+                match theirs.get_ref().recv() {
                     Ok(Some((sender, bytes))) => {
                         let news = News::Notify { instance: whose.clone(), sender, bytes };
                         if inbox.send(news).await.is_err() {
@@ -51,7 +78,10 @@ impl Engine {
                 }
             }
         });
-        self.notices.0.insert(instance.clone(), (name.clone(), task.abort_handle()));
+        let heard = Heard { key, socket, task: task.abort_handle() };
+        if let Some(before) = self.notices.0.insert(instance.clone(), heard) {
+            before.task.abort();
+        }
         Some(name)
     }
 

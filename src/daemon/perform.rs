@@ -17,7 +17,6 @@ use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{LogsTo, ServicePlan};
 use crate::model::service::{End, SpawnStage};
-use crate::os::cgroup::bounds::Limited;
 use crate::os::spawn::SpawnFailure;
 use crate::probe::command::RunCommand;
 
@@ -84,13 +83,7 @@ impl Engine {
                 return Some(not_spawned(instance, run, SpawnStage::Files, error.errno(), obstacle));
             }
         };
-        let owner = Owner::Run(Running {
-            instance: instance.clone(),
-            run,
-            pid: None,
-            cgroup: None,
-            limited: Limited::default(),
-        });
+        let owner = Owner::Run(Running::new(instance.clone(), run));
         let label = format!("{}-{run}", instance.file_stem());
         if let Some(terminal) = self.terminal.as_mut().filter(|terminal| terminal.serves(instance)) {
             return match terminal.prepare(plan) {

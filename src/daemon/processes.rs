@@ -16,13 +16,14 @@ use crate::model::service::{End, SpawnStage};
 use crate::model::signal::Signal;
 use crate::os::cgroup::bounds::Limited;
 use crate::os::executable::Executable;
+use crate::os::identity::Identity;
 use crate::os::spawn::SpawnSpec;
 use crate::os::tree::Process;
 
 /// The engine's side of everything the guardian runs for it. Cheap to clone; one thread.
 #[derive(Clone, Debug)]
 pub(super) struct Processes {
-    link: Rc<AsyncFd<Link>>,
+    link: Rc<RefCell<Rc<AsyncFd<Link>>>>,
     table: Rc<RefCell<Table>>,
 }
 
@@ -38,6 +39,7 @@ struct Table {
 
 /// Whose process it is.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "commands are few, and short-lived")]
 pub(super) enum Owner {
     /// A run of a service.
     Run(Running),
@@ -54,6 +56,18 @@ pub(super) struct Running {
     pub(super) cgroup: Option<PathBuf>,
     /// What became of its limits of memory and CPU.
     pub(super) limited: Limited,
+    /// The process among all that ever bear its number; none: not looked at so far.
+    pub(super) identity: Option<Identity>,
+    /// The pipes that are its stdout and stderr, by their inodes.
+    pub(super) pipes: [Option<u64>; 2],
+}
+
+impl Running {
+    /// A run whose process is yet to be confirmed.
+    pub(super) fn new(instance: InstanceId, run: Run) -> Self {
+        let (identity, pipes) = (None, [None; 2]);
+        Self { instance, run, pid: None, cgroup: None, limited: Limited::default(), identity, pipes }
+    }
 }
 
 /// What becomes of a command.
@@ -71,11 +85,16 @@ pub(super) enum CommandNews {
 
 impl Processes {
     pub(super) fn new(link: AsyncFd<Link>) -> Self {
-        Self { link: Rc::new(link), table: Rc::default() }
+        Self { link: Rc::new(RefCell::new(Rc::new(link))), table: Rc::default() }
     }
 
-    pub(super) fn link(&self) -> &AsyncFd<Link> {
-        &self.link
+    pub(super) fn link(&self) -> Rc<AsyncFd<Link>> {
+        self.link.borrow().clone()
+    }
+
+    /// From now on another guardian is spoken to.
+    pub(super) fn speak_to(&self, link: AsyncFd<Link>) {
+        *self.link.borrow_mut() = Rc::new(link);
     }
 
     /// Asks for a process. A guardian that is gone is noticed where its messages are read.
@@ -206,12 +225,72 @@ impl Processes {
     }
 
     /// Notes what became of a run's spawn.
-    pub(super) fn spawned(&self, token: Token, pid: Pid, cgroup: Option<PathBuf>, limited: Limited) {
+    pub(super) fn spawned(
+        &self,
+        token: Token,
+        pid: Pid,
+        cgroup: Option<PathBuf>,
+        limited: Limited,
+        pipes: [Option<u64>; 2],
+    ) {
         if let Some(Owner::Run(running)) = self.table.borrow_mut().owners.get_mut(&token) {
             running.pid = Some(pid);
+            running.pipes = pipes;
             running.cgroup = cgroup;
             running.limited = limited;
         }
+    }
+
+    /// Looks at those processes that have not been looked at, while their numbers are surely theirs.
+    pub(super) fn identify(&self) {
+        for owner in self.table.borrow_mut().owners.values_mut() {
+            if let Owner::Run(Running { pid: Some(pid), identity: identity @ None, .. }) = owner {
+                *identity = Identity::of(*pid);
+            }
+        }
+    }
+
+    /// Asks the guardian to take over a process that an earlier one started.
+    pub(super) fn adopt(&self, token: Token, running: &Running, identity: Identity) {
+        let of = (running.instance.clone(), running.run);
+        let (cgroup, pipes) = (running.cgroup.clone(), running.pipes);
+        self.send(&ToGuardian::Adopt { token, of, identity, cgroup, pipes }, &[]);
+    }
+
+    /// Asks the guardian to end what an earlier one of this mark has left and nobody has adopted.
+    pub(super) fn sweep(&self, mark: String) {
+        self.send(&ToGuardian::Sweep { mark }, &[]);
+    }
+
+    /// Nothing is to outlive us and the guardian.
+    pub(super) fn leave_nothing(&self) {
+        self.send(&ToGuardian::LeaveNothing, &[]);
+    }
+
+    /// The commands under way are lost with the guardian that started them.
+    pub(super) fn lose_commands(&self) {
+        self.table.borrow_mut().owners.retain(|_, owner| match owner {
+            Owner::Run(_) => true,
+            Owner::Command(teller) => {
+                // Whoever asked for it may have gone.
+                let _ = teller.try_send(CommandNews::Ended(End::Unknown, true));
+                false
+            }
+        });
+    }
+
+    /// Counts a process as asked for.
+    pub(super) fn know(&self, token: Token, running: Running) {
+        let mut table = self.table.borrow_mut();
+        table.runs.insert(running.instance.clone(), token);
+        table.owners.insert(token, Owner::Run(running));
+    }
+
+    /// A name for a process that nobody has had before.
+    pub(super) fn next_token(&self) -> Token {
+        let mut table = self.table.borrow_mut();
+        table.last += 1;
+        Token(table.last)
     }
 
     /// The runs whose process lives (or is being ended), with their tokens.
@@ -271,7 +350,7 @@ impl Processes {
     }
 
     fn send(&self, message: &ToGuardian, fds: &[BorrowedFd<'_>]) {
-        if let Err(error) = self.link.get_ref().send(message, fds) {
+        if let Err(error) = self.link().get_ref().send(message, fds) {
             tracing::error!(%error, "cannot tell the guardian");
         }
     }

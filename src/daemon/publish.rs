@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
 use crate::core::event::Event;
+use crate::daemon::adopt::Found;
 use crate::daemon::ledger::{FactNumber, Ledger};
 use crate::daemon::news::News;
 use crate::daemon::state::State;
@@ -124,11 +125,11 @@ impl Publisher {
     }
 
     /// Writes down the runs that an everup which did not end in order left unexplained.
-    pub(super) fn lost(&mut self, before: &State, wall: Timestamp) {
+    pub(super) fn lost(&mut self, before: &State, found: &Found, wall: Timestamp) {
         if before.clean {
             return;
         }
-        for (id, kept) in before.by_instance().filter(|(_, kept)| kept.pid.is_some()) {
+        for (id, kept) in before.by_instance().filter(|(id, kept)| kept.pid.is_some() && !found.has(id)) {
             let fact = Fact {
                 service: Some(id.service.clone()),
                 index: Some(id.index),

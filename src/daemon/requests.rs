@@ -34,6 +34,7 @@ impl Engine {
                         if !dry_run {
                             self.announce_verdict(false);
                             self.publisher.meter.config_reloaded(true);
+                            self.publisher.ledger.reads(&mark);
                             (self.file, self.has_drifted) = (mark, false);
                         }
                         let command = Command::Apply { plan: Arc::new(plan), start, dry_run };

@@ -1,13 +1,14 @@
 //! Takes over from an engine that died: the same runs go on under the same numbers, and nothing is told twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::supervisor::Supervisor;
 use crate::core::supervisor::memory::{Memory, Witness};
-use crate::daemon::engine::Engine;
+use crate::daemon::engine::{Engine, inodes};
 use crate::daemon::ledger::record::{self, Illegible, Remembered};
 use crate::daemon::processes::Running;
 use crate::guardian::link::{Link, Welcome};
@@ -18,7 +19,6 @@ use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{OnSupervisorDeath, Plan};
 use crate::model::status::Warning;
 use crate::model::units::Timestamp;
-use crate::os::cgroup::bounds::Limited;
 use crate::os::listen::Listener;
 use crate::os::notify::NotifySocket;
 
@@ -89,9 +89,19 @@ impl Engine {
         let lasts = matches!(self.mode, crate::daemon::Mode::Up { .. })
             && self.core.plan().on_supervisor_death == OnSupervisorDeath::Keep;
         if lasts {
-            self.doors.hold(&self.processes);
+            self.hold_all();
+            self.publisher.ledger.reads(&self.file);
             self.remember_anew();
+        } else {
+            self.processes.leave_nothing();
         }
+    }
+
+    /// Lets the guardian hold every socket, and the lock.
+    pub(super) fn hold_all(&self) {
+        self.doors.hold(&self.processes);
+        self.listeners.hold(&self.processes);
+        self.notices.hold(&self.processes);
     }
 
     /// Keeps what has been decided, before it is done.
@@ -106,7 +116,7 @@ impl Engine {
         }
     }
 
-    fn remember_anew(&mut self) {
+    pub(super) fn remember_anew(&mut self) {
         match self.publisher.ledger.open(&mut self.core) {
             Ok(memory) => self.processes.remember(Some(memory.as_fd())),
             Err(error) => self.cannot_remember(&error),
@@ -123,13 +133,14 @@ impl Engine {
 
     /// The sockets, tables and numbers of the engine before.
     pub(super) fn inherit(&mut self, mut legacy: Legacy) {
+        self.file = std::mem::take(&mut legacy.remembered.file);
         let known = std::mem::take(&mut legacy.welcome.known);
         let last = known.keys().map(|token| token.0).max().unwrap_or_default();
         // Names of processes and sockets that the one before may have used up are left out.
         let last = (last >> 32).saturating_add(1) << 32;
         let runs = known.iter().filter_map(|(token, known)| {
             let (instance, run) = known.of.clone()?;
-            Some((*token, Running { instance, run, pid: None, cgroup: None, limited: Limited::default() }))
+            Some((*token, Running::new(instance, run)))
         });
         self.welcome(legacy.welcome.capabilities.clone());
         self.processes.recall(runs, last);
@@ -143,8 +154,7 @@ impl Engine {
         }
         for (instance, (key, address)) in std::mem::take(&mut legacy.remembered.notify) {
             if let Some(socket) = legacy.welcome.held.remove(&key) {
-                self.publisher.ledger.hears(&instance, key, &address);
-                self.listen_to(&instance, NotifySocket::adopt(socket, address));
+                self.listen_to(&instance, key, NotifySocket::adopt(socket, address));
             }
         }
         // What is held for nobody any more: its owner died before it could say so.
@@ -182,8 +192,8 @@ impl Engine {
         for (token, known) in welcome.known {
             match known.of {
                 Some(of) => {
-                    witnesses.insert(of.clone(), Witness { signalled: known.signalled });
-                    heard.extend(self.hear_again(token, of, known.news, &open));
+                    witnesses.insert(of.clone(), Witness { signals: known.signals });
+                    heard.extend(self.hear_again(token, &of, known.news, &open));
                 }
                 // A hook or an exec probe: who waited for it has died.
                 None => {
@@ -216,18 +226,18 @@ impl Engine {
     fn hear_again(
         &mut self,
         token: Token,
-        of: (InstanceId, Run),
+        of: &(InstanceId, Run),
         news: Vec<(FromGuardian, Vec<OwnedFd>)>,
         open: &BTreeSet<(InstanceId, Run)>,
     ) -> Vec<Event> {
-        let (instance, run) = &of;
+        let (instance, run) = of;
         let is_over = news.iter().any(|(message, _)| matches!(message, FromGuardian::Ended { .. }));
         let is_current = self.core.current_run(instance) == Some(*run);
         let mut events = vec![];
         for (message, fds) in news {
             if let FromGuardian::Spawned { pid, cgroup, limited, .. } = message {
-                self.processes.spawned(token, pid, cgroup, limited);
-                if is_current || open.contains(&of) {
+                self.processes.spawned(token, pid, cgroup, limited, inodes(&fds));
+                if is_current || open.contains(of) {
                     self.attach(instance, *run, fds, true);
                 }
                 events.push(Event::Spawned { instance: instance.clone(), run: *run, pid });
@@ -235,7 +245,7 @@ impl Engine {
                 events.extend(self.take_message(message, fds));
             }
         }
-        if is_over && open.contains(&of) {
+        if is_over && open.contains(of) {
             // Before the output of its successor is taken over, which would end it without its last lines.
             self.records_due.insert(of.clone());
             self.finishing.insert(of.clone(), self.pump.finish(instance.clone(), *run));
@@ -255,7 +265,8 @@ impl Engine {
         }
         let mut message = format!("the engine {how}; for {down_ms} ms there was none, and what it supervises went on");
         if *deaths > 1 {
-            message.push_str(&format!(" ({deaths} deaths in a row)"));
+            // Writing to a text cannot fail.
+            let _ = write!(message, " ({deaths} deaths in a row)");
         }
         tracing::error!(message, "taken over");
         let wall = self.now.wall;

@@ -18,6 +18,8 @@ use crate::os::clock;
 const ORPHANS_GET: Duration = Duration::from_secs(5);
 /// How long the records of the last runs are waited for at the end; each of them waits for its lines a little less.
 const RECORDS: Duration = Duration::from_secs(3);
+/// How long what is left in the pipes may take to be kept.
+const LAST_LINES: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// The guardian was killed: its children have lost their parent, so nobody may be left to run on unseen.
@@ -41,6 +43,8 @@ impl Engine {
         let _ = self.stopping.send(true);
         self.doors.close().await;
         self.await_records().await;
+        // With many services, or on a slow disk, their last lines may still be in the pipes, which end with us.
+        let _ = tokio::time::timeout(LAST_LINES, self.pump.drain()).await;
         self.last_messages("everup has ended").await;
         self.end_memory();
         self.processes.quit(code);

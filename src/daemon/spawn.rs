@@ -127,7 +127,9 @@ fn environment(plan: &ServicePlan, inherited: &Inherited, told: &Told) -> Inheri
     let mut all = inherited.clone();
     if let Some(user) = &plan.user {
         // Those of whoever runs everup would lead a program into a folder that it may not read.
-        PERSONAL.iter().for_each(|name| drop(all.remove(OsStr::new(name))));
+        for name in PERSONAL {
+            all.remove(OsStr::new(name));
+        }
         all.extend(crate::os::users::variables(user).into_iter().map(|(name, value)| (name.into(), value)));
     }
     let mut put = |name: &str, value: String| all.insert(name.into(), value.into());

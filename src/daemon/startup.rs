@@ -9,15 +9,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::client::registry::{self, Registered};
 use crate::core::supervisor::{Seeds, Supervisor};
 use crate::daemon::accesses::Accesses;
+use crate::daemon::adopt::Found;
 use crate::daemon::announce::Announcer;
 use crate::daemon::engine::Engine;
-use crate::daemon::ledger::Ledger;
+use crate::daemon::ledger::{Ledger, fingerprint};
 use crate::daemon::listeners::Listeners;
 use crate::daemon::news::INBOX;
 use crate::daemon::notices::Notices;
@@ -35,7 +37,7 @@ use crate::handle::Handle;
 use crate::history::record::Recorder;
 use crate::logs::pump::Pump;
 use crate::model::names::{InstanceId, Pid, ServiceName};
-use crate::model::plan::Plan;
+use crate::model::plan::{Plan, ServicePlan};
 use crate::model::status::{OwnUsage, Status, Warning};
 use crate::model::units::Timestamp;
 use crate::os::identity::Identity;
@@ -88,7 +90,7 @@ impl Doors {
 }
 
 /// The file as it was when it was applied, to notice that it is another now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileMark(Option<(PathBuf, Option<(u64, std::time::SystemTime)>)>);
 
 impl FileMark {
@@ -134,7 +136,9 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         Some(_) => State::default(),
         None => State::read(&dir).map_err(|error| StartError::Refused(error.to_string()))?,
     };
-    let seeds = seeds(&before, &recorder, started.moment.0 ^ u64::from(std::process::id()));
+    let found = Found::of(&before, &plan);
+    let mut seeds = seeds(&before, &recorder, started.moment.0 ^ u64::from(std::process::id()));
+    seeds.adopted = found.adopted(&plan, started);
     let mut core = Supervisor::new(plan.clone(), seeds, &start);
     let mut began = started.wall;
     if let Some(legacy) = &mut legacy {
@@ -142,7 +146,7 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         began = legacy.began();
     }
     let mut publisher = Publisher::new(recorder, Arc::new(first_status(&plan, began)), Ledger::new(began));
-    publisher.lost(&before, started.wall);
+    publisher.lost(&before, &found, started.wall);
     let (inbox, news) = mpsc::channel(INBOX);
     let (asking, requests) = mpsc::channel(REQUESTS);
     let (stopping, stop_seen) = watch::channel(false);
@@ -203,6 +207,8 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         surroundings,
         now: started,
         capabilities: None,
+        guardian: None,
+        own_identity: Identity::of(Pid(std::process::id().cast_signed())),
         processes: Processes::new(link),
         inherited: Rc::new(spawn::inherited()),
         listeners: Listeners::default(),
@@ -249,10 +255,12 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         forgettable: std::collections::BTreeMap::new(),
         finishing: std::collections::BTreeMap::new(),
         legacy: None,
+        adopted: std::collections::BTreeSet::new(),
         told_to_stop: None,
     };
-    if let Some(legacy) = legacy {
-        engine.inherit(legacy);
+    match legacy {
+        Some(legacy) => engine.inherit(legacy),
+        None => engine.adopt(found),
     }
     Ok(engine)
 }
@@ -260,12 +268,15 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
 impl Engine {
     /// The guardian said what it can do here.
     pub(super) fn welcome(&mut self, capabilities: Capabilities) {
+        self.warnings.retain(|warning| warning.code != "no_cgroup");
         if let Err(reason) = &capabilities.cgroup {
             self.warnings.push(Warning {
                 code: "no_cgroup".to_owned(),
                 message: format!("process trees are followed by descent, not by control groups: {reason}"),
             });
         }
+        self.doors.lock.name(capabilities.guardian);
+        self.guardian = Identity::of(capabilities.guardian);
         self.capabilities = Some(capabilities);
     }
 
@@ -291,15 +302,28 @@ impl Engine {
 
     /// What must survive everup's own death.
     pub(super) fn state(&self, clean: bool) -> State {
-        let guardian = self.capabilities.as_ref().and_then(|capabilities| Identity::of(capabilities.guardian));
-        let mut state = State::new(guardian);
+        let mut state = State::new(self.guardian.clone());
         state.clean = clean;
+        state.mark = self.capabilities.as_ref().map(|capabilities| capabilities.mark.clone());
+        state.engine.clone_from(&self.own_identity);
+        self.processes.identify();
         for (id, run) in self.core.runs() {
             state.instances.entry(id.to_string()).or_default().run = *run;
         }
         for (id, _, pid) in self.core.live() {
             state.instances.entry(id.to_string()).or_default().pid = Some(pid);
         }
+        for (id, at) in self.core.begun() {
+            state.instances.entry(id.to_string()).or_default().since = Some(at);
+        }
+        for (_, running) in self.processes.running() {
+            let kept = state.instances.entry(running.instance.to_string()).or_default();
+            (kept.identity, kept.cgroup, kept.pipes) = (running.identity, running.cgroup, running.pipes);
+        }
+        self.core.for_state(|id, restarts, down, plan| {
+            let kept = state.instances.entry(id.to_string()).or_default();
+            (kept.restarts, kept.down, kept.plan) = (restarts, down, Some(fingerprint::<ServicePlan>(plan)));
+        });
         for (id, held) in self.core.holds(clean) {
             state.instances.entry(id.to_string()).or_default().held = Some(held);
         }
@@ -319,7 +343,13 @@ fn seeds(before: &State, recorder: &Recorder, dice: u64) -> Seeds {
     }
     // As PID 1 everup is a container's init.
     let in_container = std::os::unix::process::parent_id() == 1;
-    Seeds { runs, held, dice, shutdown_budget: in_container.then_some(CONTAINER_BUDGET) }
+    Seeds {
+        runs,
+        held,
+        adopted: std::collections::BTreeMap::new(),
+        dice,
+        shutdown_budget: in_container.then_some(CONTAINER_BUDGET),
+    }
 }
 
 fn first_status(plan: &Plan, started_at: Timestamp) -> Status {

@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
+use crate::guardian::launch;
 use crate::guardian::protocol::Token;
 use crate::guardian::runs::Run;
 use crate::guardian::turn::{ENGINE, Guardian, now_ms};
+use crate::guardian::undertaker::Watch;
 use crate::model::names::{InstanceId, Pid, Run as RunNumber};
 use crate::model::service::End;
 use crate::os::cgroup::Group;
 use crate::os::identity::Identity;
 use crate::os::pidfd::PidFd;
-use crate::os::pipe;
+use crate::os::{pipe, stderr};
 
 /// How often an ended process is asked how, and for how long: whoever is its parent now may take its time to reap it, and
 /// before that only those see its exit who may look into it. In milliseconds.
@@ -112,6 +114,18 @@ impl Guardian {
         let end = watch.exit().unwrap_or(End::Unknown);
         self.engine = None;
         self.engine_ended(&end);
+    }
+
+    /// Starts the one who ends what is left should we and the engine be killed at once.
+    pub(super) fn leave_nothing(&mut self) {
+        let capabilities = self.capabilities();
+        let Some(engine) = self.engine else { return };
+        let (guardian, mark, cgroup) = (capabilities.guardian, capabilities.mark, capabilities.cgroup.ok());
+        let watch = Watch { guardian, engine, mark, cgroup };
+        if let Err(failure) = launch::undertaker(&mut self.spawner, &watch) {
+            let why = std::io::Error::from_raw_os_error(failure.errno);
+            stderr::say(format_args!("should everup be killed as a whole, its services may run on: {why}"));
+        }
     }
 
     /// Ends what an earlier guardian of this `mark` started and nobody has claimed.

@@ -9,7 +9,8 @@ use crate::guardian::link::{CALL_VARIABLE, FD_VARIABLE, RESUMES_VARIABLE};
 use crate::guardian::protocol::{StdioSpec, Token};
 use crate::guardian::runs::Run;
 use crate::guardian::trees::{TOKEN_VARIABLE, Trees};
-use crate::guardian::{ROLE_ENGINE, ROLE_GUARDIAN, ROLE_VARIABLE};
+use crate::guardian::undertaker::Watch;
+use crate::guardian::{ROLE_ENGINE, ROLE_GUARDIAN, ROLE_UNDERTAKER, ROLE_VARIABLE};
 use crate::model::service::SpawnStage;
 use crate::os::pipe;
 use crate::os::spawn::{Beyond, Home, Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
@@ -47,7 +48,19 @@ pub(super) fn guardian(socket: BorrowedFd<'_>) -> io::Result<()> {
         SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new(".")).map_err(failed)?;
     spec.session = Session::New;
     let wiring = Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) };
-    Spawner::new()?.spawn(&Rc::new(spec), &wiring, Home::default()).map_err(failed)?.wait().map_err(failed)
+    // Whoever started everup is its parent, too, and hears of its end: systemd supervises only children of its own.
+    let home = Home { beside: true, ..Home::default() };
+    Spawner::new()?.spawn(&Rc::new(spec), &wiring, home).map_err(failed)?.wait().map_err(failed)
+}
+
+/// Starts the one who leaves nothing behind when all others are dead.
+pub(super) fn undertaker(spawner: &mut Spawner, watch: &Watch) -> Result<(), SpawnFailure> {
+    let (variable, text) = watch.variable();
+    let env = [(ROLE_VARIABLE, ROLE_UNDERTAKER), (variable, text.as_str())];
+    let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), ["everup"], env, Path::new("/"))?;
+    spec.session = Session::New;
+    let wiring = Wiring { stdio: [Stdio::Null; 3], beyond: Beyond::Nothing };
+    spawner.spawn(&Rc::new(spec), &wiring, Home::default())?.wait()
 }
 
 /// What becomes of a new process's descriptors.
@@ -82,7 +95,7 @@ pub(super) fn run(
     let born = trees.groups.as_ref().ok().and_then(|groups| groups.make(label, token.0).ok());
     let (group, folder) = born.unzip();
     let (mut bounds, joins) = trees.limit(&spec.most, group.as_ref(), label, token);
-    let home = Home { born: folder.as_ref().map(AsFd::as_fd), joins: &joins };
+    let home = Home { born: folder.as_ref().map(AsFd::as_fd), joins: &joins, beside: false };
     let failure = match spawner.spawn(&spec, &wiring, home) {
         Ok(spawning) => return Ok(Run::new(spawning, group, bounds, streams.ours)),
         Err(failure) => failure,
@@ -95,7 +108,7 @@ pub(super) fn run(
     }
     // The group cannot take processes after all; the tree is then found by descent.
     let spawned = match failure.stage {
-        SpawnStage::Cgroup if group.is_some() => spawner.spawn(&spec, &wiring, Home { born: None, joins: &joins }),
+        SpawnStage::Cgroup if group.is_some() => spawner.spawn(&spec, &wiring, Home { born: None, ..home }),
         _ => Err(failure),
     };
     match spawned {

@@ -64,8 +64,8 @@ pub struct Welcome {
 pub struct Known {
     /// The run it is; none: a command.
     pub of: Option<(InstanceId, Run)>,
-    /// A signal was sent to it.
-    pub signalled: bool,
+    /// The signals that were sent to it: bit 0 for signal 1, and so on.
+    pub signals: u64,
     /// What the engine before was told of it, in order.
     pub news: Vec<(FromGuardian, Vec<OwnedFd>)>,
 }
@@ -111,8 +111,8 @@ impl Link {
             let (message, fds) = self.recv()?;
             match message {
                 FromGuardian::Hello(can) => (capabilities, memory) = (Some(can), fds.into_iter().next()),
-                FromGuardian::Known { token, of, signalled } => {
-                    known.insert(token, Known { of, signalled, news: vec![] });
+                FromGuardian::Known { token, of, signals } => {
+                    known.insert(token, Known { of, signals, news: vec![] });
                 }
                 FromGuardian::Held { key } => held.extend(fds.into_iter().next().map(|fd| (key, fd))),
                 FromGuardian::Spawned { token, .. }

@@ -11,6 +11,7 @@ mod revival;
 mod runs;
 mod trees;
 mod turn;
+pub mod undertaker;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ const ROLE_GUARDIAN: &str = "guardian";
 const ROLE_ENGINE: &str = "engine";
 /// The role of a program that is to say whether it could take over.
 pub const ROLE_REHEARSAL: &str = "rehearsal";
+const ROLE_UNDERTAKER: &str = "undertaker";
 
 /// What this process is here for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub enum Role {
     Engine,
     /// To say whether it could take over from the engine that runs.
     Rehearsal,
+    /// To leave nothing behind: [`undertaker::run`].
+    Undertaker,
 }
 
 /// What this process is here for. To be asked first and once: takes the variable that says it out of the environment.
@@ -77,6 +81,10 @@ pub fn role() -> Role {
             privacy::keep_files();
             environment::set_process_name(NAME);
             Role::Engine
+        }
+        Some(ROLE_UNDERTAKER) => {
+            environment::set_process_name(NAME);
+            Role::Undertaker
         }
         _ => Role::Command,
     }

@@ -58,7 +58,6 @@ pub enum StdioSpec {
 
 /// From the engine. What names an unknown token is ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one lives at a time, on the stack")]
 pub enum ToGuardian {
     /// Make a process. Answered by `Spawned` or `Failed`.
     Spawn {
@@ -125,6 +124,8 @@ pub enum ToGuardian {
         /// What its processes carry: [`Capabilities::mark`].
         mark: String,
     },
+    /// Nothing is to outlive everup: see to it that nothing does even if guardian and engine are killed at once.
+    LeaveNothing,
     /// The one descriptor that comes along holds all that the engine knows, for its successor: from now on the engine's
     /// death is not the end of everup. Takes the place of the one before.
     Remember,
@@ -163,8 +164,8 @@ pub enum FromGuardian {
         token: Token,
         /// The run it is; none: a command.
         of: Option<(InstanceId, Run)>,
-        /// A signal was sent to it.
-        signalled: bool,
+        /// The signals that were sent to it: bit 0 for signal 1, and so on.
+        signals: u64,
     },
     /// To a successor: this socket is held; it comes along.
     Held {

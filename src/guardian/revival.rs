@@ -203,7 +203,7 @@ impl Guardian {
         let hello = Capabilities { resumed: Some(resumed), ..capabilities };
         self.post.send(FromGuardian::Hello(hello), &memory);
         for (token, run) in self.runs.all().filter(|(_, run)| !run.forgotten) {
-            self.post.send(FromGuardian::Known { token, of: run.of.clone(), signalled: run.signalled }, &[]);
+            self.post.send(FromGuardian::Known { token, of: run.of.clone(), signals: run.signals }, &[]);
             if run.spawning.is_some() {
                 continue;
             }

@@ -30,8 +30,8 @@ pub(super) struct Run {
     pub(super) bounds: Bounds,
     /// The run it is; none: a command.
     pub(super) of: Option<(InstanceId, model::names::Run)>,
-    /// A signal was sent to it.
-    pub(super) signalled: bool,
+    /// The signals that were sent to it: bit 0 for signal 1, and so on.
+    pub(super) signals: u64,
     /// How its main process ended, as the engine was told.
     pub(super) ended: Option<FromGuardian>,
     /// Our ends of its pipes: nothing it wrote is lost while the engine is away.
@@ -52,7 +52,7 @@ impl Run {
             spawning: Some(spawning),
             failed: false,
             of: None,
-            signalled: false,
+            signals: 0,
             ended: None,
             group,
             bounds,
@@ -80,7 +80,7 @@ impl Run {
             group,
             bounds: Bounds::default(),
             of: Some(of),
-            signalled: false,
+            signals: 0,
             ended: None,
             pipes,
             gone: false,
@@ -240,7 +240,7 @@ mod tests {
             spawning: None,
             failed: false,
             of: None,
-            signalled: false,
+            signals: 0,
             ended: None,
             main: Some(Pid(pid)),
             watch: None,

@@ -1,6 +1,6 @@
 //! The process tree of a run: by its control group where it has one, else by descent.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
@@ -29,7 +29,9 @@ pub(super) struct Trees {
     claimed: BTreeMap<String, Token>,
     /// The words of the everups above us.
     above: String,
-    /// The orphans by their run, once they have been looked for: see [`Trees::look`].
+    /// Whether one look for orphans may serve several questions: see [`Trees::look_once`].
+    once: Cell<bool>,
+    /// That look: the orphans by their run.
     looked: RefCell<Option<BTreeMap<Token, Vec<Pid>>>>,
     /// Those that hung on a run when it was last signalled: how a process is known that bears no mark any more when it
     /// has lost its parent.
@@ -50,6 +52,7 @@ impl Trees {
             mark: format!("{own}-{now}."),
             claimed: BTreeMap::new(),
             above: if above.is_empty() { String::new() } else { format!("{above} ") },
+            once: Cell::default(),
             looked: RefCell::default(),
             known: RefCell::default(),
         }
@@ -88,13 +91,14 @@ impl Trees {
         FromGuardian::Spawned { token, pid: run.session, cgroup, limited: run.bounds.limited.clone() }
     }
 
-    /// Looks for orphans once for all questions until [`Trees::look_away`]; nothing is to be reaped in between.
-    pub(super) fn look(&self, runs: &Runs) {
-        *self.looked.borrow_mut() = Some(self.orphans(runs));
+    /// Looks for orphans at most once for all questions until [`Trees::look_again`]; nothing is reaped in between.
+    pub(super) fn look_once(&self) {
+        self.once.set(true);
     }
 
     /// What was seen may be over.
-    pub(super) fn look_away(&self) {
+    pub(super) fn look_again(&self) {
+        self.once.set(false);
         *self.looked.borrow_mut() = None;
     }
 
@@ -236,10 +240,11 @@ impl Trees {
     }
 
     fn orphans_of(&self, token: Token, runs: &Runs) -> Vec<Pid> {
-        if let Some(looked) = &*self.looked.borrow() {
-            return looked.get(&token).cloned().unwrap_or_default();
+        if !self.once.get() {
+            return self.orphans(runs).remove(&token).unwrap_or_default();
         }
-        self.orphans(runs).remove(&token).unwrap_or_default()
+        let mut looked = self.looked.borrow_mut();
+        looked.get_or_insert_with(|| self.orphans(runs)).get(&token).cloned().unwrap_or_default()
     }
 
     /// The processes that have lost their parent and hang on us, by the run they come from.

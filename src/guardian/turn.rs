@@ -41,6 +41,8 @@ const GRACE: u64 = 5_000;
 const ENGINE_GRACE: u64 = 10_000;
 /// How long the engine may take to stop itself once it has said so, in milliseconds.
 const STOPPING: u64 = 1_000;
+/// The exit code where the manager's watchdog ran out: as by SIGABRT, which it sends.
+const STALLED: u8 = 134;
 /// How long killed processes are waited for at the very end: longer only if they cannot be killed.
 const PATIENCE: u64 = 10_000;
 
@@ -142,7 +144,9 @@ impl Guardian {
                 }
             }
             if signalled {
-                self.hear_signals()?;
+                if self.hear_signals()? {
+                    return Ok(self.give_way());
+                }
                 self.reap(idle);
             }
             if spoken {
@@ -173,15 +177,30 @@ impl Guardian {
         }
     }
 
-    fn hear_signals(&mut self) -> io::Result<()> {
+    /// Passes on what was signalled to us. True: the manager's watchdog has run out.
+    fn hear_signals(&mut self) -> io::Result<bool> {
         while let Some(arrived) = self.signals.next()? {
+            if arrived.signal == libc::SIGABRT && self.manager.is_some() {
+                return Ok(true);
+            }
             if arrived.signal != libc::SIGCHLD {
                 let news = FromGuardian::Signalled { signal: arrived.signal, from_terminal: arrived.from_terminal };
                 self.post.send(news.clone(), &[]);
                 self.hear_in_its_place(news);
             }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// The engine has stalled, and the manager starts everup anew as soon as we are gone; the services run on. Returns
+    /// the exit code.
+    fn give_way(&self) -> u8 {
+        crate::os::stderr::say("it has stalled, says the service manager; another everup is to take over");
+        if let Some(engine) = self.engine.and_then(Process::find) {
+            // Or it would go on beside the next one, should it come to.
+            let _ = engine.signal(libc::SIGKILL);
+        }
+        STALLED
     }
 
     /// Takes the ends of all children that have ended (signals coalesce, so this does not depend on their number), and
@@ -200,9 +219,7 @@ impl Guardian {
             }
         }
         let lingering = if others { self.runs.lingering() } else { Vec::new() };
-        if !ended.is_empty() || !lingering.is_empty() {
-            self.trees.look(&self.runs);
-        }
+        self.trees.look_once();
         for (token, reaped) in ended {
             self.decide_spawn(token);
             if self.runs.get(token).is_some_and(|run| run.failed) {
@@ -215,7 +232,7 @@ impl Guardian {
         for token in lingering {
             self.look_after(token);
         }
-        self.trees.look_away();
+        self.trees.look_again();
     }
 
     /// Tells how a main process ended, and keeps it until the engine has it written down.
@@ -308,7 +325,7 @@ impl Guardian {
             }
             ToGuardian::Signal { token, signal, tree } => {
                 if let Some(run) = self.runs.get_mut(token) {
-                    run.signalled = true;
+                    run.signals |= bit(signal);
                 }
                 self.signal(token, signal, tree);
             }
@@ -316,6 +333,7 @@ impl Guardian {
                 self.adopt(Claim { token, of, identity, cgroup, pipes });
             }
             ToGuardian::Sweep { mark } => self.sweep(&mark),
+            ToGuardian::LeaveNothing => self.leave_nothing(),
             ToGuardian::Remember => self.remember(fds.into_iter().next()),
             ToGuardian::Upgrade { change } => self.upgrade(change, fds.into_iter().next()),
             ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),
@@ -524,6 +542,11 @@ impl Guardian {
         let reports = (!self.unreported.is_empty()).then_some(now + REPORT_PAUSE);
         [self.runs.next_due(), glance, leaving, suspending, revival, reports, self.slim_at].into_iter().flatten().min()
     }
+}
+
+/// One signal in a set of them.
+fn bit(signal: i32) -> u64 {
+    signal.checked_sub(1).and_then(|bit| 1_u64.checked_shl(bit.cast_unsigned())).unwrap_or(0)
 }
 
 pub(super) fn now_ms() -> u64 {

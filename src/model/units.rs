@@ -20,6 +20,12 @@ impl Moment {
         Self(self.0.saturating_add(millis(duration)))
     }
 
+    /// This point minus `duration`; stops at the beginning.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
     /// How long ago `earlier` was; zero when it lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

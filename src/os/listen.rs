@@ -9,8 +9,8 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, shutdown, socket,
-    sockopt,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrStorage, bind, getsockname, getsockopt, listen,
+    setsockopt, shutdown, socket, sockopt,
 };
 
 use crate::model::plan::ListenAddress;
@@ -88,6 +88,21 @@ impl Listener {
         };
         let file = file.map(|about| FileMark { device: about.dev(), inode: about.ino() });
         Self { socket, address, file }
+    }
+
+    /// As [`Self::adopt`], of what was found in a program: none where it does not listen at this address.
+    pub fn recovered(socket: OwnedFd, address: &ListenAddress) -> Option<Self> {
+        let listens = getsockopt(&socket, sockopt::AcceptConn).ok()?;
+        let bound: SockaddrStorage = getsockname(socket.as_raw_fd()).ok()?;
+        let is_at = match address {
+            ListenAddress::Tcp(at) => {
+                let v4 = bound.as_sockaddr_in().map(|at| SocketAddr::from(std::net::SocketAddrV4::from(*at)));
+                let v6 = bound.as_sockaddr_in6().map(|at| SocketAddr::from(std::net::SocketAddrV6::from(*at)));
+                v4.or(v6) == Some(*at)
+            }
+            ListenAddress::Unix(path) => bound.as_unix_addr().and_then(|at| at.path()) == Some(path),
+        };
+        (listens && is_at).then(|| Self::adopt(socket, address.clone()))
     }
 
     /// Where it listens.

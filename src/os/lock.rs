@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::model::names::Pid;
+
 /// The lock of a state folder, held until dropped.
 #[derive(Debug)]
 pub struct StateLock {
@@ -53,6 +55,12 @@ impl LockError {
 }
 
 impl StateLock {
+    /// Writes into it whom to signal from now on.
+    pub fn name(&mut self, pid: Pid) {
+        // The lock holds without it.
+        let _ = write_pid(&mut self.file, pid);
+    }
+
     /// Goes on holding a lock that somebody else has taken and handed on.
     pub fn adopt(held: OwnedFd) -> Option<Self> {
         // The lock belongs to the open file, which is the same: this only asks for what it has.
@@ -91,7 +99,7 @@ impl StateLock {
             Err((_, errno)) => return Err(failed(errno.into())),
         };
         // The lock holds even where the disk is full; then only the pid is missing.
-        let _ = write_pid(&mut file);
+        let _ = write_pid(&mut file, Pid(std::os::unix::process::parent_id().cast_signed()));
         Ok(Self { file })
     }
 }
@@ -103,10 +111,10 @@ impl AsFd for StateLock {
     }
 }
 
-fn write_pid(file: &mut File) -> io::Result<()> {
+fn write_pid(file: &mut File, pid: Pid) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "{}", std::os::unix::process::parent_id())
+    writeln!(file, "{pid}")
 }
 
 fn pid_in(file: File) -> Option<String> {

@@ -43,6 +43,19 @@ impl NotifySocket {
         let random = RandomState::new().build_hasher().finish();
         let mut name = format!("everup/{}/{random:016x}/{label}", std::process::id());
         name.truncate(name.floor_char_boundary(ADDRESS_BYTES));
+        Self::bind_at(&name)
+    }
+
+    /// Opens a socket under an address that was told to a program before: nobody listens there any more.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no address of ours, else as socket(2) and bind(2).
+    pub fn bind_again(address: &str) -> io::Result<Self> {
+        let name = address.strip_prefix("@everup/").ok_or(io::ErrorKind::InvalidInput)?;
+        Self::bind_at(&format!("everup/{name}"))
+    }
+
+    fn bind_at(name: &str) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;

@@ -30,15 +30,8 @@ impl Signals {
     /// As signalfd(2).
     pub fn block_all() -> io::Result<Self> {
         let mut set = SigSet::all();
-        for fault in [
-            Signal::SIGSEGV,
-            Signal::SIGBUS,
-            Signal::SIGILL,
-            Signal::SIGFPE,
-            Signal::SIGTRAP,
-            Signal::SIGABRT,
-            Signal::SIGSYS,
-        ] {
+        for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP, Signal::SIGSYS]
+        {
             set.remove(fault);
         }
         // As nohup has it: whoever closes the terminal does not mean us.

@@ -20,7 +20,7 @@ use crate::os::socket::Peer;
 use crate::server::access::{Rules, TcpRules, Token, UnixRules, Visitor};
 use crate::server::door::Door;
 use crate::server::listener::{Limits, connection};
-use crate::server::seats::Seats;
+use crate::server::seats::Seat;
 #[cfg(test)]
 use crate::server::tests::canned;
 
@@ -106,7 +106,7 @@ impl Desk {
         let limits = Limits { head: SOON, stall: SOON, farewell: SOON };
         self.runtime.block_on(async {
             let (ours, mut theirs) = tokio::io::duplex(ROOM);
-            let seat = Seats::new(1).seat();
+            let seat = Seat::default();
             let served = connection(Arc::clone(door), ours, visitor, limits, seat, self.closing.subscribe());
             let (gone, left) = tokio::sync::oneshot::channel::<()>();
             let asks = async {

@@ -105,6 +105,9 @@ fn parameter(argument: &Argument) -> Value {
     json!({ "name": argument.name, "in": "query", "description": argument.about, "schema": schema })
 }
 
+const LINES: [&str; 2] = ["application/x-ndjson", "text/event-stream"];
+const OBJECT_OR_LINES: [&str; 3] = ["application/json", "application/x-ndjson", "text/event-stream"];
+
 fn responses(gives: Gives, generator: &mut SchemaGenerator) -> Value {
     let of = |kinds: &[&str], about: &str, schema: Value| {
         let content: Map<String, Value> =
@@ -126,9 +129,9 @@ fn responses(gives: Gives, generator: &mut SchemaGenerator) -> Value {
                 "504": { "$ref": "#/components/responses/Refused" },
             })
         }
-        Gives::Lines(shape) => json!({
+        Gives::Lines(shape) | Gives::ObjectOrLines(shape) => json!({
             "200": of(
-                &["application/x-ndjson", "text/event-stream"],
+                if matches!(gives, Gives::Lines(_)) { &LINES } else { &OBJECT_OR_LINES },
                 "One such object a line (or event); {\"lost\":n} stands where a slow reader missed n.",
                 shape(generator).to_value(),
             ),

@@ -62,6 +62,8 @@ pub(crate) enum Gives {
     Action(Shape),
     /// One object a line, or server-sent events.
     Lines(Shape),
+    /// One object; followed, as [`Gives::Lines`].
+    ObjectOrLines(Shape),
     /// The page that Prometheus scrapes.
     Metrics,
     /// This table as a document.
@@ -190,7 +192,7 @@ pub(crate) static TABLE: [Route; 23] = [
         about: "The project beside what was used and answered of late. Followed: at once and then every second, each time with only what is new of the latter.",
         arguments: &[&FOLLOW],
         takes: None,
-        gives: Gives::Lines(shape::<Overview>),
+        gives: Gives::ObjectOrLines(shape::<Overview>),
         limit: QUICK,
         does: Does::Overview,
     },

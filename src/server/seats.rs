@@ -8,12 +8,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::Response;
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+
+/// How long a full house waits before somebody has to go.
+const BREATH: Duration = Duration::from_millis(20);
+/// One seat in so many is cleared at a time.
+const CLEARED: usize = 4;
 
 /// The connections that are served, the oldest first.
 #[derive(Debug)]
@@ -21,17 +27,15 @@ pub(crate) struct Seats {
     most: usize,
     tasks: JoinSet<()>,
     taken: VecDeque<(AbortHandle, Seat)>,
-    freed: Arc<Notify>,
 }
 
 /// What a connection knows of its seat.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seat {
     /// Requests whose answers are not yet through.
     asking: Arc<AtomicUsize>,
     /// A request has come.
     has_asked: Arc<AtomicBool>,
-    freed: Arc<Notify>,
 }
 
 /// As long as it lives its seat is kept.
@@ -41,7 +45,7 @@ pub(crate) struct Asking(Seat);
 impl Seats {
     /// Room for this many.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, tasks: JoinSet::new(), taken: VecDeque::new(), freed: Arc::default() }
+        Self { most, tasks: JoinSet::new(), taken: VecDeque::new() }
     }
 
     /// Waits until a seat is free; nothing is lost when the future is dropped.
@@ -52,15 +56,18 @@ impl Seats {
             if self.tasks.len() < self.most {
                 return;
             }
-            self.taken.retain(|(task, _)| !task.is_finished());
-            if let Some((idle, _)) = self.taken.iter().find(|(_, seat)| seat.is_idle()) {
-                idle.abort();
-            }
             tokio::select! {
                 _ = self.tasks.join_next() => {}
-                () = self.freed.notified() => {}
+                // Whoever has just come, or has asked already without being heard, has had its chance by then.
+                () = sleep(BREATH) => self.clear(),
             }
         }
+    }
+
+    /// Ends the oldest of those that ask for nothing, several at once: where one more has come others will.
+    fn clear(&mut self) {
+        let idle = self.taken.iter().filter(|(task, seat)| !task.is_finished() && seat.is_idle());
+        idle.take(self.most.div_ceil(CLEARED)).for_each(|(task, _)| task.abort());
     }
 
     /// Serves a connection, which is given its seat.
@@ -68,15 +75,10 @@ impl Seats {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let seat = self.seat();
+        let seat = Seat::default();
         let task = self.tasks.spawn(serve(seat.clone()));
         self.taken.retain(|(task, _)| !task.is_finished());
         self.taken.push_back((task, seat));
-    }
-
-    /// A seat that nobody has taken yet.
-    pub(crate) fn seat(&self) -> Seat {
-        Seat { asking: Arc::default(), has_asked: Arc::default(), freed: Arc::clone(&self.freed) }
     }
 
     /// Waits until all have gone.
@@ -113,7 +115,6 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         self.0.asking.fetch_sub(1, Ordering::Relaxed);
-        self.0.freed.notify_one();
     }
 }
 

@@ -1,4 +1,5 @@
-"""Speaks sd_notify(3): each argument is a datagram; `sleep:S` waits, `beat` keeps the watchdog fed while a file `beat` is there."""
+"""Speaks sd_notify(3): each argument is a datagram; `sleep:S` waits, `until:FILE` waits for a file,
+`touch:FILE` makes one, `beat` keeps the watchdog fed while a file `beat` is there."""
 import os
 import socket
 import sys
@@ -16,6 +17,8 @@ for word in sys.argv[1:]:
     elif word.startswith("until:"):
         while not os.path.exists(word.removeprefix("until:")):
             time.sleep(0.02)
+    elif word.startswith("touch:"):
+        open(word.removeprefix("touch:"), "w").close()
     elif word == "beat":
         while os.path.exists("beat"):
             line.send(b"WATCHDOG=1")

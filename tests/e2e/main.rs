@@ -8,6 +8,7 @@
 
 mod support;
 
+mod adopt;
 mod attack;
 mod deaths;
 mod dev;
@@ -16,19 +17,23 @@ mod doors;
 mod faults;
 mod history;
 mod hooks;
+mod init;
 mod life;
 mod limits;
 mod listen;
 mod logs;
+mod manager;
 mod metrics;
 mod notifications;
 mod notify;
+mod openapi;
 mod page;
 mod people;
 mod plot;
 mod policies;
 mod privileges;
 mod probes;
+mod resume;
 mod secrets;
 mod terminal;
 mod top;

@@ -58,12 +58,22 @@ impl Project {
 
     /// Sends HUP to the everup that serves this project.
     pub(crate) fn hang_up(&self) {
-        self.signal_own("pid", nix::sys::signal::Signal::SIGHUP);
+        self.signal_guardian(nix::sys::signal::Signal::SIGHUP);
+    }
+
+    /// Sends a signal to the guardian of this project.
+    pub(crate) fn signal_guardian(&self, signal: nix::sys::signal::Signal) {
+        self.signal_own("pid", signal);
     }
 
     /// Sends a signal to the engine of this project.
     pub(crate) fn signal_engine(&self, signal: nix::sys::signal::Signal) {
         self.signal_own("engine_pid", signal);
+    }
+
+    /// The engine that was stopped has been killed.
+    pub(crate) fn forget_engine(&self) {
+        self.engine.set(None);
     }
 
     fn signal_own(&self, key: &str, signal: nix::sys::signal::Signal) {
@@ -72,15 +82,20 @@ impl Project {
             Some(pid) if key == "engine_pid" => *pid,
             _ => i32::try_from(self.status()[key].as_i64().expect("a pid")).expect("a pid fits"),
         };
+        if key == "engine_pid" {
+            let stopped = (signal == nix::sys::signal::Signal::SIGSTOP).then_some(pid);
+            self.engine.set(stopped);
+        }
+        self.signal_everup(pid, signal);
+    }
+
+    /// Sends a signal to a process of everup's own that serves this project.
+    pub(crate) fn signal_everup(&self, pid: i32, signal: nix::sys::signal::Signal) {
         assert!(pid > 1, "not a process to signal");
         let program = fs::read_link(format!("/proc/{pid}/exe")).expect("its program");
         assert_eq!(program, Path::new(env!("CARGO_BIN_EXE_everup")), "{pid} is not everup");
         let cwd = fs::read_link(format!("/proc/{pid}/cwd")).expect("its folder");
         assert_eq!(cwd, fs::canonicalize(self.folder.path()).expect("the folder"), "{pid} is of another project");
-        if key == "engine_pid" {
-            let stopped = (signal == nix::sys::signal::Signal::SIGSTOP).then_some(pid);
-            self.engine.set(stopped);
-        }
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it can be signalled");
     }
 
@@ -204,23 +219,19 @@ impl Drop for Project {
         if self.engine.get().is_some() {
             self.signal_engine(nix::sys::signal::Signal::SIGCONT);
         }
-        let Some(mut child) = self.supervisor.take() else {
-            // One in the background, of a test that stopped half-way.
-            if self.path(".everup/everup.sock").exists() {
-                let _ = self.everup(&["down", "--force"]);
-            }
-            return;
-        };
-        if child.try_wait().ok().flatten().is_none() {
+        let child = self.supervisor.take();
+        // One in the background, or one that outlived the process we started.
+        if self.path(".everup/everup.sock").exists() {
             let _ = self.everup(&["down", "--force"]);
-            let until = Instant::now() + Duration::from_secs(15);
-            while Instant::now() < until && child.try_wait().ok().flatten().is_none() {
-                pause();
-            }
-            // The guardian is our own child, so its pid cannot have been given away.
-            let _ = child.kill();
-            let _ = child.wait();
         }
+        let Some(mut child) = child else { return };
+        let until = Instant::now() + Duration::from_secs(15);
+        while Instant::now() < until && child.try_wait().ok().flatten().is_none() {
+            pause();
+        }
+        // The guardian is our own child, so its pid cannot have been given away.
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 

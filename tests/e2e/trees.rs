@@ -38,20 +38,6 @@ fn a_crash_takes_the_rest_of_its_tree_along() {
 }
 
 #[test]
-fn a_program_that_ignores_term_is_killed_after_its_timeout() {
-    let command = r#"sh -c 'trap "" TERM; while :; do sleep 1; done'"#;
-    let project =
-        Project::up(&format!("services:\n  web:\n    command: {}\n    stop: {{timeout: 500ms}}\n", yaml(command)));
-    project.wait_ready("web");
-    let pid = project.pid("web");
-    project.ok(&["stop", "web"]);
-    assert!(!alive(pid));
-    let why = project.why("web");
-    assert_eq!((why["cause"].as_str(), why["signal"].as_str()), (Some("user"), Some("KILL")));
-    assert!(why["evidence"].to_string().contains("was killed"), "{why:#}");
-}
-
-#[test]
 fn two_hundred_restarts_leak_nothing_and_leave_no_zombie() {
     let project = Project::up(
         "services:\n  web: {command: sleep 1000, restart: {delay: 0ms, jitter: 0, limit: {count: 100000, within: 1s}}}\n",
@@ -90,26 +76,6 @@ fn a_child_inherits_no_descriptor_but_its_three() {
         .collect();
     fds.sort();
     assert_eq!(fds, ["0", "1", "2"]);
-}
-
-#[test]
-fn two_hundred_children_that_die_at_once_all_come_back() {
-    let project = Project::up("services:\n  web: {command: sleep 1000, instances: 50, restart: {delay: 10ms}}\n");
-    project.wait_ready("web");
-    let pids: Vec<i64> = project.service("web")["instances"]
-        .as_array()
-        .expect("instances")
-        .iter()
-        .filter_map(|instance| instance["pid"].as_i64())
-        .collect();
-    assert_eq!(pids.len(), 50);
-    for pid in &pids {
-        kill(&project, i32::try_from(*pid).expect("a pid"), 9);
-    }
-    project.wait_service("web", "to be back as a whole", |web| {
-        let back = |instance: &serde_json::Value| instance["run"] == 2 && instance["ready"] == true;
-        web["instances"].as_array().is_some_and(|all| all.len() == 50 && all.iter().all(back))
-    });
 }
 
 fn open_files(pids: &[i64]) -> usize {

@@ -3,18 +3,17 @@ take the numbers that its processes leave, and must end only by themselves."""
 import os, signal, sys, time
 
 seen, given_again, signalled, made = set(), 0, [], 0
-until = time.monotonic() + float(sys.argv[1] if len(sys.argv) > 1 else 4)
+until = time.monotonic() + 30
 alive = []
-while time.monotonic() < until:
-    others = {int(name) for name in os.listdir("/proc") if name.isdigit()}
-    seen |= others - set(alive)
-    while len(alive) < 60:
+while given_again < 200 and time.monotonic() < until:
+    seen |= {int(name) for name in os.listdir("/proc") if name.isdigit()} - set(alive)
+    while len(alive) < 40:
         try:
             pid = os.fork()
         except OSError:
             break
         if pid == 0:
-            time.sleep(0.02 * (os.getpid() % 7))
+            time.sleep(0.01 * (os.getpid() % 7))
             os._exit(7)
         made += 1
         given_again += pid in seen
@@ -34,7 +33,7 @@ print(f"{made} bystanders, {given_again} of them under a number that another had
 if signalled:
     print("signalled:", signalled[:10])
     sys.exit(1)
-if given_again < 100:
+if given_again < 200:
     print("too few numbers were given out again to prove anything")
     sys.exit(1)
 print("no bystander was signalled")

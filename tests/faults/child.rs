@@ -6,7 +6,7 @@ use std::io::Write;
 use serde_json::Value;
 
 use crate::support::{Project, alive, data, kill, text, wait_for};
-use crate::tools::{Somebody, events_of, script, skip, written_pid};
+use crate::tools::{Somebody, all_events, events_of, script, skip, written_pid};
 
 /// A service that cannot be started says where and why, and is tried again slowly.
 fn cannot_start(yaml: &str, prepare: impl Fn(&Project), stage: &str, words: &str) {
@@ -147,9 +147,7 @@ fn f22_a_program_that_closes_its_output_keeps_nobody_busy() {
 #[test]
 fn f24_those_that_end_at_once_are_each_told_once_and_rightly() {
     let project = Project::up(
-        "services:\n  quick: {command: 'sh -c \"exit $(( $INDEX % 7 ))\"', shell: true, type: task, instances: 100}\n"
-            .replace("$INDEX", "$EVERUP_INSTANCE")
-            .as_str(),
+        "services:\n  quick: {command: 'exit $$(( ${INDEX} % 7 ))', shell: true, type: task, instances: 100}\n",
     );
     let over = |instance: &Value| ["exited", "failed"].iter().any(|state| instance["state"] == *state);
     project.wait_service("quick", "to be over", |quick| {
@@ -201,7 +199,7 @@ fn many_that_die_at_once_all_come_back(count: usize) {
     let zombie = |pid: &&str| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
     assert_eq!(children.split_whitespace().filter(zombie).count(), 0);
     if count < 1_000 {
-        let ended = || project.events().iter().filter(|event| event["event"] == "ended").count();
+        let ended = || all_events(&project).iter().filter(|event| event["event"] == "ended").count();
         wait_for("every end to be told", || ended() >= count);
         assert_eq!(ended(), count);
     }
@@ -222,7 +220,8 @@ fn f26_ready_of_a_stranger_does_not_count() {
                 s=socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\nfor _ in range(50): s.sendto(b'READY=1\\nSTATUS=hacked', a)\n";
     let sent = std::process::Command::new("python3").args(["-c", send, socket]).output().expect("python3");
     assert!(sent.status.success(), "{}", text(&sent.stderr));
-    project.ok(&["status"]);
+    // Asked after them, so it has heard them.
+    project.everup(&["status"]);
     let web = project.instance("web", 0);
     assert_eq!((web["ready"].as_bool(), web["state"].as_str()), (Some(false), Some("starting")), "{web:#}");
 }
@@ -257,11 +256,11 @@ fn f19_what_may_not_be_signalled_is_named_too() {
     if !somebody.can_be() {
         skip!("only root can be somebody else");
     }
-    // A program of root's in the tree of an unprivileged everup: by a set-user-id copy of sleep.
+    // A program of root's in the tree of an unprivileged everup: by a set-user-id copy of setpriv(1).
     let mut project = Project::new(
-        "services:\n  web: {command: 'sh -c \"./rooted 1000 & echo $! > rooted.pid; exec sleep 1000\"', stop: {timeout: 100ms}}\n",
+        "services:\n  web: {command: 'sh -c \"./rooted --reuid 0 sleep 1000 & echo $! > rooted.pid; exec sleep 1000\"', stop: {timeout: 100ms}}\n",
     );
-    fs::copy("/bin/sleep", project.path("rooted")).expect("sleep");
+    fs::copy("/usr/bin/setpriv", project.path("rooted")).expect("setpriv");
     somebody.own(project.folder.path());
     let suid = "chown root rooted && chmod 4755 rooted";
     let made = std::process::Command::new("sh").args(["-c", suid]).current_dir(project.folder.path()).status();
@@ -274,7 +273,7 @@ fn f19_what_may_not_be_signalled_is_named_too() {
     if fs::read_to_string(format!("/proc/{rooted}/status")).is_ok_and(|s| s.contains("Uid:\t61019\t61019")) {
         skip!("this file system knows no set-user-id");
     }
-    let stop = project.everup(&["stop", "web", "--timeout", "1s"]);
+    let stop = project.everup(&["stop", "web", "--wait=1s"]);
     assert_eq!(stop.status.code(), Some(7), "{}", text(&stop.stderr));
     wait_for("the warning", || {
         crate::tools::warnings(&project).contains(&format!("sleep pid {rooted}"))

@@ -71,7 +71,7 @@ fn f58_without_watches_files_are_looked_at_and_status_says_so() {
     let command = behind(&project, &["unshare", "-Ur"], line, &["dev"]);
     project.run_by(command);
     project.wait_ready("s4");
-    wait_for("the warning", || warnings(&project).contains("polling"));
+    wait_for("the warning", || warnings(&project).contains("watch_limit"));
     project.write("d4/new.txt", "another\n");
     project.wait_service("s4", "to be reloaded", |web| web["instances"][0]["run"] == 2 && web["ready"] == true);
 }

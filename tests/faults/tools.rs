@@ -128,10 +128,16 @@ pub(crate) fn warnings(project: &Project) -> String {
     services.iter().fold(status["warnings"].to_string(), |text, service| text + &service["warnings"].to_string())
 }
 
+/// Every event of the last hour.
+pub(crate) fn all_events(project: &Project) -> Vec<Value> {
+    let events = project.everup(&["events", "--json", "--since", "1h"]);
+    text(&events.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
 /// The events with this word about a service.
 pub(crate) fn events_of(project: &Project, service: &str, word: &str) -> Vec<Value> {
     let wanted = |event: &Value| event["service"] == service && event["event"] == word;
-    project.events().into_iter().filter(wanted).collect()
+    all_events(project).into_iter().filter(wanted).collect()
 }
 
 /// The pid that a test's process wrote into a file.

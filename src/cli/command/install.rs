@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Install, context: &Context) -> Result<Exit, Failure> {
     let plan = load(&file, context)?;
     let program = program()?;
     let unit = unit::name(&plan.project);
-    let text = unit::text(owner, &program, &file)?;
+    let text = unit::text(owner, &program, &file, plan.on_supervisor_death)?;
     let path = owner.folder()?.join(&unit);
     if args.print && !context.out.json {
         context.out.data(&text)?;
@@ -129,7 +129,8 @@ fn install(owner: Owner, plan: &Plan, done: &mut Installed<'_>, context: &Contex
         done.written = true;
     }
     // Started by hand, it is nobody's service: systemd cannot take it over while it runs.
-    let by_hand = running(plan, done.file).filter(|pid| !unit::holds(done.unit, *pid));
+    let runs = running(plan, done.file);
+    let in_unit = runs.is_some_and(|pid| unit::holds(done.unit, pid));
     if !owner.has_manager() {
         let words = format!("enable --now {}", done.unit);
         done.next = vec![owner.systemctl("daemon-reload"), owner.systemctl(&words)];
@@ -139,12 +140,20 @@ fn install(owner: Owner, plan: &Plan, done: &mut Installed<'_>, context: &Contex
     owner.tell(&["daemon-reload"], &hint)?;
     owner.tell(&["enable", done.unit], &hint)?;
     done.enabled = true;
-    if let Some(pid) = by_hand {
+    if let Some(pid) = runs.filter(|_| !in_unit) {
         context
             .out
             .talk(&format!("{} runs already, started by hand (pid {pid}): it goes on until you stop it", plan.project));
         let down = format!("everup -c '{}' down", done.file.display());
         done.next = vec![down, owner.systemctl(&format!("start {}", done.unit))];
+        return Ok(());
+    }
+    if in_unit {
+        done.started = true;
+        if done.written {
+            context.out.talk("it runs on as it was started; what is new in the unit holds from the next start on");
+            done.next = vec![owner.systemctl(&format!("restart {}", done.unit))];
+        }
         return Ok(());
     }
     context.out.talk(&format!("starting {}, until its services are ready", done.unit));

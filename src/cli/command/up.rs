@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Up, context: &Context) -> Result<ExitCode, Failure> {
         }
     };
     if let Some(link) = link {
-        return supervise(args, link, plan, start, legacy.flatten(), context);
+        return Ok(supervise(args, link, plan, start, legacy.flatten(), context));
     }
     if detach::is_detached() {
         return become_guardian();
@@ -126,13 +126,13 @@ fn supervise(
     start: Vec<ServiceName>,
     legacy: Option<Legacy>,
     context: &Context,
-) -> Result<ExitCode, Failure> {
+) -> ExitCode {
     let (format, out) = (args.log_format, context.out);
     let services = console::shown_of(&plan);
     let mode = Mode::Up { detached: args.detach || !terminal::is_controlled(), watch: args.watch };
     let detach = args.detach;
     let launch = Launch { plan, mode, link, start, surroundings: surroundings(), legacy };
-    Ok(daemon::run(launch, |handle| {
+    daemon::run(launch, |handle| {
         // What follows the files begins now, before the first service does.
         let shown = (!detach).then(|| console::show(handle, services, format, out));
         async {
@@ -140,7 +140,7 @@ fn supervise(
                 shown.await;
             }
         }
-    }))
+    })
 }
 
 /// Becomes everup's own parent process, which starts this command again as the engine.

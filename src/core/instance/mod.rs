@@ -101,6 +101,9 @@ pub(crate) struct Instance {
     pub(crate) unready_since: Option<Moment>,
     /// How long that was the last time.
     pub(crate) gap: Option<Duration>,
+    /// Its run was begun by an earlier life of everup, and is not confirmed yet; whether it is outdated.
+    #[serde(default)]
+    pub(crate) adopted: Option<bool>,
     /// Its end ends everup.
     pub(crate) ends_everup: bool,
     /// Not wanted any more: forgotten once it is gone.
@@ -253,6 +256,7 @@ impl Instance {
             said: None,
             unready_since: None,
             gap: None,
+            adopted: None,
             ends_everup: false,
             retiring: false,
         }

@@ -3,17 +3,20 @@
 use std::path::PathBuf;
 
 use crate::core::action::{Action, Ending};
+use crate::core::cause::Explained;
 use crate::core::context::Context;
 use crate::core::event::Hook;
 use crate::core::health::{Health, gate_role, probe_of};
 use crate::core::instance::ending::HOOK_LIMIT;
-use crate::core::instance::{Instance, Live, Phase};
+use crate::core::instance::{Dying, Instance, Live, Next, Phase};
+use crate::core::supervisor::Adopted;
 use crate::model::event::EventWord;
 use crate::model::event::Fact;
 use crate::model::names::{Pid, Run};
 use crate::model::plan::{HealthPlan, Kind};
 use crate::model::probe::{ProbeKind, ProbeRole};
-use crate::model::service::Cause;
+use crate::model::service::{Cause, Certainty, Desired};
+use crate::model::units::Moment;
 
 impl Instance {
     /// Begins the next run: `before_start` first, if there is one. The caller has seen that what it needs is there.
@@ -79,18 +82,60 @@ impl Instance {
         }
     }
 
+    /// Goes on with a run of an earlier life of everup, as soon as the guardian has found it.
+    pub(crate) fn adopt(&mut self, adopted: &Adopted) {
+        let Adopted { run, since, restarts, down, outdated } = *adopted;
+        (self.run, self.restarts, self.adopted) = (run, restarts, Some(outdated));
+        if !down && self.desired == Desired::Up {
+            self.phase = Phase::Spawning { run, since };
+            return;
+        }
+        // It is asked to end once it is found.
+        self.desired = Desired::Down;
+        let why = self.held.as_ref().map_or("it was being stopped when everup died", |_| "it is held");
+        self.phase = Phase::Stopping(Dying {
+            run,
+            pid: None,
+            since,
+            begun: since.moment,
+            asked: Some(Explained {
+                cause: Cause::User,
+                certainty: Certainty::Certain,
+                evidence: vec![why.to_owned()],
+            }),
+            kill_at: Moment(u64::MAX),
+            killing: None,
+            main_ended: false,
+            command_runs: false,
+            proven: false,
+            next: Some(Next::Rest),
+            grants: 0,
+        });
+    }
+
     /// The program runs.
     pub(crate) fn spawned(&mut self, run: Run, pid: Pid, cx: &mut Context<'_>) {
-        let started = Action::Record(Fact { pid: Some(pid.0), ..self.fact(EventWord::Started) });
+        let adopted = self.adopted.take();
+        let word = if adopted.is_some() { EventWord::Adopted } else { EventWord::Started };
+        let started = Action::Record(Fact { pid: Some(pid.0), ..self.fact(word) });
+        let mut since = cx.now;
+        let patience = self.plan.stop.timeout;
         match &mut self.phase {
             Phase::Stopping(dying) if dying.pid.is_none() && !dying.main_ended => {
                 dying.pid = Some(pid);
+                if adopted.is_some() {
+                    dying.kill_at = cx.now.moment.after(patience);
+                }
                 cx.out.push(started);
                 // Only now is there somebody to ask to end.
                 self.ask_to_end(cx);
                 return;
             }
-            Phase::Spawning { .. } => {}
+            Phase::Spawning { since: begun, .. } => {
+                if adopted.is_some() {
+                    since = *begun;
+                }
+            }
             Phase::Stopped
             | Phase::Waiting
             | Phase::Preparing { .. }
@@ -108,7 +153,7 @@ impl Instance {
         let live = Live {
             run,
             pid,
-            since: cx.now,
+            since,
             health,
             ready: false,
             healthy: None,
@@ -130,6 +175,10 @@ impl Instance {
         } else {
             self.phase = Phase::Running { live };
             self.opened(cx);
+        }
+        if adopted == Some(true) {
+            let evidence = vec!["the file has changed while no everup ran".to_owned()];
+            self.again(Explained { cause: Cause::Config, certainty: Certainty::Certain, evidence }, cx);
         }
     }
 

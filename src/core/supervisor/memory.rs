@@ -19,6 +19,7 @@ use crate::core::supervisor::shutdown::Shutdown;
 use crate::model::names::{InstanceId, Run, ServiceName};
 use crate::model::plan::ServicePlan;
 use crate::model::service::End;
+use crate::model::signal::Signal;
 use crate::model::units::{Now, Timestamp};
 
 /// Which services may differ from what was last written down.
@@ -53,8 +54,14 @@ pub(crate) struct Memory {
 /// What the guardian knows of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Witness {
-    /// It was told to send it a signal.
-    pub(crate) signalled: bool,
+    /// The signals it was told to send it: bit 0 for signal 1, and so on.
+    pub(crate) signals: u64,
+}
+
+impl Witness {
+    fn has_sent(self, signal: Signal) -> bool {
+        signal.number().checked_sub(1).is_some_and(|bit| self.signals >> bit & 1 == 1)
+    }
 }
 
 impl Supervisor {
@@ -189,7 +196,7 @@ impl Instance {
                     // It is asked to end once it is known to run.
                     Some(_) if dying.pid.is_none() && !dying.main_ended => {}
                     // `stop.command` died with the process that waited for it, or the signal was never sent.
-                    Some(witness) if dying.command_runs || !witness.signalled => {
+                    Some(witness) if dying.command_runs || !witness.has_sent(self.plan.stop.signal) => {
                         let scope = if dying.main_ended { Scope::Tree } else { Scope::Main };
                         dying.command_runs = false;
                         cx.out.push(self.stop_signal(run, scope));

@@ -46,10 +46,27 @@ pub struct Seeds {
     pub runs: BTreeMap<InstanceId, Run>,
     /// Instances that a person's stop still holds.
     pub held: BTreeMap<InstanceId, Held>,
+    /// Runs of that life that still live.
+    pub adopted: BTreeMap<InstanceId, Adopted>,
     /// For jitter.
     pub dice: u64,
     /// How long stopping everything may take; none: as long as the services' own timeouts allow.
     pub shutdown_budget: Option<Duration>,
+}
+
+/// A run that an earlier life of everup began, and that lives on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its number.
+    pub run: Run,
+    /// When it began.
+    pub since: Now,
+    /// How often the instance had been restarted.
+    pub restarts: u64,
+    /// It was not wanted any more.
+    pub down: bool,
+    /// It was started as the file says no more.
+    pub outdated: bool,
 }
 
 /// The next moment at which something falls due.
@@ -120,6 +137,11 @@ impl Supervisor {
                     }
                     Some(_) | None => instance.wish(None),
                 }
+            }
+        }
+        for (id, adopted) in seeds.adopted {
+            if let Some(instance) = supervisor.instance_mut(&id) {
+                instance.adopt(&adopted);
             }
         }
         supervisor

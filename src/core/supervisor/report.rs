@@ -48,6 +48,14 @@ impl Supervisor {
         &self.runs
     }
 
+    /// Tells of every instance what a later everup is to know: its restarts, whether it is not wanted, and as what its
+    /// latest run was started.
+    pub fn for_state(&self, mut tell: impl FnMut(&InstanceId, u64, bool, &ServicePlan)) {
+        for instance in self.instances() {
+            tell(&instance.id, instance.restarts, instance.desired == Desired::Down, &instance.plan);
+        }
+    }
+
     /// The run of an instance whose news counts now.
     pub fn current_run(&self, id: &InstanceId) -> Option<Run> {
         self.instance(id)?.current_run()
@@ -98,7 +106,7 @@ fn of_service(service: &Service, now: Moment) -> ServiceStatus {
         warnings.push(Warning {
             code: "unkillable".to_owned(),
             message: format!(
-                "{} survives SIGKILL: something of it sleeps in the kernel{}",
+                "{} survives SIGKILL: something of it sleeps in the kernel or is another user's{}",
                 instance.label(),
                 named(&instance.left)
             ),

@@ -18,6 +18,7 @@ use crate::core::action::Action;
 use crate::core::supervisor::Supervisor;
 use crate::core::supervisor::memory::Common;
 use crate::daemon::ledger::record::Record;
+use crate::daemon::startup::FileMark;
 use crate::guardian::protocol::SocketKey;
 use crate::history::run::RunRecord;
 use crate::model::event::{EventRecord, Fact};
@@ -45,6 +46,7 @@ pub(super) struct Ledger {
     /// How long the file was when it held a whole state alone.
     whole: u64,
     written: Written,
+    mark: FileMark,
     sockets: BTreeMap<ServiceName, Vec<(SocketKey, ListenAddress)>>,
     notify: BTreeMap<InstanceId, (SocketKey, String)>,
     /// Facts decided and told so far.
@@ -81,6 +83,7 @@ impl Ledger {
             length: 0,
             whole: 0,
             written: Written::default(),
+            mark: FileMark::default(),
             sockets: BTreeMap::new(),
             notify: BTreeMap::new(),
             decided: 0,
@@ -110,7 +113,7 @@ impl Ledger {
             everup: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
         };
-        let mut batch = vec![begun];
+        let mut batch = vec![begun, Record::File(self.mark.clone())];
         self.changes(core, &mut batch);
         for (name, sockets) in &self.sockets {
             batch.push(Record::Sockets { name: name.clone(), sockets: sockets.clone() });
@@ -144,6 +147,11 @@ impl Ledger {
     /// Whether the file has grown so far that [`Self::open`] should begin another.
     pub(super) fn is_full(&self) -> bool {
         self.file.is_some() && self.length > self.whole * 2 + ROOM
+    }
+
+    /// Whether anything is kept.
+    pub(super) fn is_open(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Gives up: the guardian must be told that there is nothing to go on from.
@@ -220,6 +228,12 @@ impl Ledger {
         }
     }
 
+    /// The plan is to be that of the file as it is there.
+    pub(super) fn reads(&mut self, mark: &FileMark) {
+        self.append_or_close(&[Record::File(mark.clone())]);
+        self.mark = mark.clone();
+    }
+
     /// The listening sockets of a service have changed.
     pub(super) fn listens(&mut self, name: &ServiceName, sockets: Vec<(SocketKey, ListenAddress)>) {
         if self.sockets.get(name).is_some_and(|before| *before == sockets) {
@@ -275,11 +289,10 @@ impl Ledger {
             }
             let plans = core.other_plans(&name);
             let known = self.written.plans.get(&name).map(Vec::as_slice).unwrap_or_default();
-            let is_known = |(now, before): (&(&InstanceId, &Arc<ServicePlan>), &(InstanceId, Arc<ServicePlan>))| {
-                *now.0 == before.0 && Arc::ptr_eq(now.1, &before.1)
-            };
             let plans: Vec<_> = plans.collect();
-            if plans.len() != known.len() || !plans.iter().zip(known).all(is_known) {
+            let pairs = plans.iter().zip(known);
+            let mut same = pairs.map(|((id, plan), before)| **id == before.0 && Arc::ptr_eq(plan, &before.1));
+            if plans.len() != known.len() || !same.all(|same| same) {
                 let plans: Vec<_> = plans.into_iter().map(|(id, plan)| (id.clone(), plan.clone())).collect();
                 self.written.plans.insert(name.clone(), plans.clone());
                 batch.push(Record::Plans { name, plans });
@@ -302,8 +315,8 @@ impl Ledger {
     }
 }
 
-/// Tells one state of a service from another; 0 where it cannot be told.
-fn fingerprint<T: Serialize>(value: &T) -> u64 {
+/// Tells one state of a service, or one plan, from another; 0 where it cannot be told.
+pub(super) fn fingerprint<T: Serialize>(value: &T) -> u64 {
     postcard::serialize_with_flavor::<T, Fnv, u64>(value, Fnv(0xcbf2_9ce4_8422_2325)).unwrap_or(0)
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::service::Service;
 use crate::core::supervisor::memory::Common;
 use crate::daemon::ledger::frame;
+use crate::daemon::startup::FileMark;
 use crate::guardian::protocol::SocketKey;
 use crate::history::run::RunRecord;
 use crate::model::event::{EventRecord, Fact};
@@ -23,12 +24,13 @@ pub(super) const VERSION: u32 = 1;
 
 /// One change. What an older version does not know it refuses, so that an upgrade finds out before it matters.
 #[derive(Debug, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one lives at a time, on its way into the file")]
 pub(super) enum Record<'a> {
     /// The first: who writes.
     Begun { v: u32, everup: String, started_at: Timestamp },
     /// The plan in force.
     Plan(std::borrow::Cow<'a, Plan>),
+    /// The file as it was when it was applied.
+    File(FileMark),
     /// What the core keeps beside its services.
     Common(Common),
     /// A service as it is now; none: it is gone.
@@ -54,6 +56,8 @@ pub(in crate::daemon) struct Remembered {
     pub(in crate::daemon) started_at: Timestamp,
     /// The plan in force.
     pub(in crate::daemon) plan: Plan,
+    /// The file it was read from, as it was then.
+    pub(in crate::daemon) file: FileMark,
     pub(in crate::daemon) common: Option<Common>,
     pub(in crate::daemon) services: BTreeMap<ServiceName, Service>,
     pub(in crate::daemon) plans: BTreeMap<InstanceId, Arc<ServicePlan>>,
@@ -119,7 +123,7 @@ pub(in crate::daemon) fn read(memory: OwnedFd) -> Result<Remembered, Illegible> 
 }
 
 fn gather(records: Vec<Record<'static>>) -> Result<Remembered, Illegible> {
-    let (mut began, mut plan, mut common) = (None, None, None);
+    let (mut began, mut plan, mut common, mut file) = (None, None, None, FileMark::default());
     let (mut services, mut plans) = (BTreeMap::new(), BTreeMap::new());
     let (mut sockets, mut notify) = (BTreeMap::new(), BTreeMap::new());
     let (mut untold, mut told) = (BTreeMap::new(), vec![]);
@@ -128,6 +132,7 @@ fn gather(records: Vec<Record<'static>>) -> Result<Remembered, Illegible> {
         match record {
             Record::Begun { started_at, .. } => began = Some(started_at),
             Record::Plan(now) => plan = Some(now.into_owned()),
+            Record::File(now) => file = now,
             Record::Common(now) => common = Some(now),
             Record::Service { name, service: Some(service) } => {
                 services.insert(name, service.into_owned());
@@ -159,7 +164,7 @@ fn gather(records: Vec<Record<'static>>) -> Result<Remembered, Illegible> {
     let is_open = |end: &RunRecord| !known.contains(&(&end.instance, end.run));
     let told = told.into_iter().map(|(event, end)| (event, end.filter(is_open))).collect();
     let (Some(started_at), Some(plan)) = (began, plan) else { return Err(Illegible::Empty) };
-    Ok(Remembered { started_at, plan, common, services, plans, sockets, notify, untold, told, written })
+    Ok(Remembered { started_at, plan, file, common, services, plans, sockets, notify, untold, told, written })
 }
 
 #[cfg(test)]

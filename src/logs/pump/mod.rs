@@ -74,6 +74,7 @@ pub struct Pump {
 enum Order {
     Attach(Attach),
     Finish { instance: InstanceId, run: Run, reply: oneshot::Sender<Vec<String>> },
+    Drain { reply: oneshot::Sender<()> },
     Faults(mpsc::Sender<LogFault>),
     End,
 }
@@ -124,6 +125,13 @@ impl Pump {
     pub fn finish(&self, instance: InstanceId, run: Run) -> oneshot::Receiver<Vec<String>> {
         let (reply, answer) = oneshot::channel();
         self.inbox.send(Order::Finish { instance, run, reply });
+        answer
+    }
+
+    /// Keeps what is in all pipes now. Answers once that and all that was asked for before is done.
+    pub fn drain(&self) -> oneshot::Receiver<()> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Order::Drain { reply });
         answer
     }
 

@@ -170,6 +170,22 @@ fn a_flood_does_not_delay_another_stream() {
 }
 
 #[test]
+fn all_that_was_written_is_kept_once_a_drain_is_answered() {
+    let dir = TempDir::new().unwrap();
+    let pump = Pump::start(dir.path().to_path_buf()).unwrap();
+    let mut writers: Vec<_> = (0..50).map(|n| attach(&pump, &format!("s{n}"), 1, streams())).collect();
+    for (out, _) in &mut writers {
+        out.write_all(&[b'x'; 30_000]).unwrap();
+    }
+    pump.drain().blocking_recv().unwrap();
+    for n in 0..50 {
+        assert_eq!(read(&dir.path().join(format!("s{n}.out.log"))).len(), 30_000);
+    }
+    writeln!(writers[0].0, "more").unwrap();
+    wait(&pump, "what comes after it", || read(&dir.path().join("s0.out.log")).ends_with("more\n"));
+}
+
+#[test]
 fn the_end_of_a_run_answers_its_last_lines() {
     let dir = TempDir::new().unwrap();
     let pump = Pump::start(dir.path().to_path_buf()).unwrap();

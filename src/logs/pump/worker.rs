@@ -228,6 +228,11 @@ impl Worker {
                     // The asker may have gone.
                     let _ = reply.send(lines);
                 }
+                Order::Drain { reply } => {
+                    self.drain();
+                    // The asker may have gone.
+                    let _ = reply.send(());
+                }
                 Order::Faults(sender) => self.faults = Some(sender),
                 Order::End => return false,
             }
@@ -293,6 +298,16 @@ impl Worker {
         for id in ids {
             self.let_go(id, now_us);
         }
+    }
+
+    /// Keeps what is in the pipes, and goes on with them.
+    fn drain(&mut self) {
+        let mut turn = now();
+        turn.interleaved = true;
+        for stream in self.streams.values_mut() {
+            stream.empty(&turn, &mut self.scratch);
+        }
+        self.growth.grew(turn.now_us);
     }
 
     /// Keeps what is left of the instance's run and marks its end.

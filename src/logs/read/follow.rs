@@ -6,7 +6,7 @@ use std::io;
 use crate::logs::read::cutter::Cutter;
 use crate::logs::read::file::LogFile;
 use crate::logs::read::source::{Source, find};
-use crate::logs::read::{Filter, Line, Query, Reader, last, merge, tail};
+use crate::logs::read::{Filter, Line, Query, Reader, filter, last, merge, tail};
 use crate::model::log::LogLine;
 use crate::model::units::Timestamp;
 
@@ -40,8 +40,9 @@ impl Follower {
     pub(super) fn start(reader: Reader, query: Query) -> io::Result<Self> {
         let searched = changed(&reader);
         let (mut streams, mut merged) = (Vec::new(), Vec::new());
+        let all = reader.with_runs(&query)?;
         for source in find(&reader.dir, &query)? {
-            let filter = reader.filter(&query, &source.instance)?;
+            let filter = filter(&query, &source.instance, &all)?;
             let tail = tail::tail(&source, &filter, query.lines)?;
             let place = tail.current.map(|(file, start)| (file, Cutter::at(start)));
             merged.push((source.clone(), tail.lines.into_iter()));
@@ -89,11 +90,12 @@ impl Follower {
             return Ok(());
         }
         self.searched = now;
+        let all = self.reader.with_runs(&self.query)?;
         for source in find(&self.reader.dir, &self.query)? {
             if self.streams.iter().any(|stream| stream.source.is(&source)) {
                 continue;
             }
-            let filter = self.reader.filter(&self.query, &source.instance)?;
+            let filter = filter(&self.query, &source.instance, &all)?;
             let oldest = source.files()?.pop();
             let place = oldest.map(|file| (file, Cutter::at(0)));
             self.streams.push(Following { source, filter, place, lines: VecDeque::new(), more: true });

@@ -104,8 +104,9 @@ impl Reader {
     /// When the folder or a log cannot be read; a missing one is no error.
     pub fn tail(&self, query: &Query) -> io::Result<Vec<LogLine>> {
         let mut merged = Vec::new();
+        let all = self.with_runs(query)?;
         for source in source::find(&self.dir, query)? {
-            let filter = self.filter(query, &source.instance)?;
+            let filter = filter(query, &source.instance, &all)?;
             let tail = tail::tail(&source, &filter, query.lines)?;
             merged.push((source, tail.lines.into_iter().chain(tail.partial.filter(|line| filter.takes(line)))));
         }
@@ -137,27 +138,36 @@ impl Reader {
         Ok(Vec::new())
     }
 
-    fn filter(&self, query: &Query, instance: &InstanceId) -> io::Result<Filter> {
-        let run = if query.previous { Some(self.previous_run(query, instance)?) } else { query.run };
-        Ok(Filter { since: query.since, run, grep: query.grep.clone() })
+    /// Both streams of all that the query asks for, where its runs must be known; found once, as a folder may hold
+    /// thousands of logs.
+    fn with_runs(&self, query: &Query) -> io::Result<Vec<Source>> {
+        if !query.previous {
+            return Ok(Vec::new());
+        }
+        let (services, labels) = (query.services.clone(), query.labels.clone());
+        source::find(&self.dir, &Query { services, labels, ..Query::default() })
     }
+}
 
-    /// The run before the instance's latest one, as its logs know them; one that never is when there is none.
-    fn previous_run(&self, query: &Query, instance: &InstanceId) -> io::Result<Run> {
-        let services = vec![(instance.service.clone(), Some(instance.index))];
-        let query = Query { services, labels: query.labels.clone(), ..Query::default() };
-        let mut runs = std::collections::BTreeSet::new();
-        for source in source::find(&self.dir, &query)? {
-            for file in source.files()? {
-                runs.extend(file.index.runs());
-                // Two runs in one file: an older file holds no later ones.
-                if runs.len() > 1 {
-                    break;
-                }
+/// What is taken of this instance; `all` is what [`Reader::with_runs`] found.
+fn filter(query: &Query, instance: &InstanceId, all: &[Source]) -> io::Result<Filter> {
+    let run = if query.previous { Some(previous_run(instance, all)?) } else { query.run };
+    Ok(Filter { since: query.since, run, grep: query.grep.clone() })
+}
+
+/// The run before the instance's latest one, as its logs know them; one that never is when there is none.
+fn previous_run(instance: &InstanceId, all: &[Source]) -> io::Result<Run> {
+    let mut runs = std::collections::BTreeSet::new();
+    for source in all.iter().filter(|source| source.instance == *instance) {
+        for file in source.files()? {
+            runs.extend(file.index.runs());
+            // Two runs in one file: an older file holds no later ones.
+            if runs.len() > 1 {
+                break;
             }
         }
-        Ok(runs.iter().rev().nth(1).copied().unwrap_or(NO_RUN))
     }
+    Ok(runs.iter().rev().nth(1).copied().unwrap_or(NO_RUN))
 }
 
 /// A run that never is.

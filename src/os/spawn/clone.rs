@@ -2,9 +2,10 @@
 #![expect(unsafe_code, reason = "clone3 has no wrapper in libc")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::ptr;
 
+use crate::os::spawn::Home;
 use crate::os::spawn::child::{self, Orders};
 use crate::os::spawn::workspace::Stack;
 
@@ -29,10 +30,15 @@ const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 impl Arguments {
-    fn new(cgroup: Option<BorrowedFd<'_>>) -> Self {
-        let exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-        let mut arguments = Self { flags: CLONE_CLEAR_SIGHAND, exit_signal, ..Self::default() };
-        if let Some(folder) = cgroup {
+    fn new(home: Home<'_>) -> Self {
+        let mut arguments = Self { flags: CLONE_CLEAR_SIGHAND, ..Self::default() };
+        if home.beside {
+            // What our parent is told of our own end, it is told of this one's.
+            arguments.flags |= u64::from(libc::CLONE_PARENT.cast_unsigned());
+        } else {
+            arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+        }
+        if let Some(folder) = home.born {
             arguments.flags |= CLONE_INTO_CGROUP;
             arguments.cgroup = u64::from(folder.as_raw_fd().cast_unsigned());
         }
@@ -52,12 +58,8 @@ pub(super) const CAN_SHARE: bool = cfg!(target_arch = "x86_64");
 /// `orders`, all that it points to, and `stack` stay as they are, used by nobody else, until the child has executed its
 /// program or ended. All signals are blocked in this thread.
 #[cfg(target_arch = "x86_64")]
-pub(super) unsafe fn sharing_memory(
-    orders: *const Orders,
-    stack: &Stack,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> io::Result<i32> {
-    let mut arguments = Arguments::new(cgroup);
+pub(super) unsafe fn sharing_memory(orders: *const Orders, stack: &Stack, home: Home<'_>) -> io::Result<i32> {
+    let mut arguments = Arguments::new(home);
     arguments.flags |= u64::from(libc::CLONE_VM.cast_unsigned());
     (arguments.stack, arguments.stack_size) = stack.extent();
     let result: i64;
@@ -97,11 +99,7 @@ pub(super) unsafe fn sharing_memory(
 /// # Safety
 /// None is needed.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) unsafe fn sharing_memory(
-    _orders: *const Orders,
-    _stack: &Stack,
-    _cgroup: Option<BorrowedFd<'_>>,
-) -> io::Result<i32> {
+pub(super) unsafe fn sharing_memory(_orders: *const Orders, _stack: &Stack, _home: Home<'_>) -> io::Result<i32> {
     Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
@@ -109,8 +107,8 @@ pub(super) unsafe fn sharing_memory(
 ///
 /// # Errors
 /// As clone3(2).
-pub(super) fn with_a_copy(orders: &Orders, cgroup: Option<BorrowedFd<'_>>) -> io::Result<i32> {
-    let arguments = Arguments::new(cgroup);
+pub(super) fn with_a_copy(orders: &Orders, home: Home<'_>) -> io::Result<i32> {
+    let arguments = Arguments::new(home);
     // SAFETY: without CLONE_VM the child has a copy of all our memory, this stack included, and never returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&arguments), size_of::<Arguments>()) };
     both_sides(pid, orders)

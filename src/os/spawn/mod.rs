@@ -61,7 +61,7 @@ pub enum Beyond<'a> {
     Numbered(&'a [BorrowedFd<'a>]),
 }
 
-/// The control groups of a child; none: ours.
+/// Where a child is born; by default as our own child, in our control groups.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Home<'a> {
     /// The folder of the v2 group it is born in.
@@ -69,6 +69,8 @@ pub struct Home<'a> {
     /// The `cgroup.procs` of the v1 groups it joins before it executes its program, at most two. Joining takes
     /// milliseconds, being born in a group next to nothing.
     pub joins: &'a [OwnedFd],
+    /// Beside us, as a child of our parent, where the kernel can do that: it is to be told of its end, not we.
+    pub beside: bool,
 }
 
 /// A process on its way to its program.
@@ -235,7 +237,7 @@ impl Spawner {
         });
         let pid = {
             let _blocked = Blocked::all().map_err(|error| fork_failed(&error))?;
-            self.make(&mut memory, tell_as, home.born)?
+            self.make(&mut memory, tell_as, home)?
         };
         let workspace = Workspace::new(memory);
         Ok(Spawning { pid: Pid(pid), told: File::from(told), workspace, stacks: Rc::clone(&self.stacks) })
@@ -255,7 +257,7 @@ impl Spawner {
         kept.or_else(|| Stack::new().ok())
     }
 
-    fn make(&mut self, memory: &mut Memory, tell: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<i32, SpawnFailure> {
+    fn make(&mut self, memory: &mut Memory, tell: i32, home: Home<'_>) -> Result<i32, SpawnFailure> {
         let Memory { stack, orders: Some(orders), .. } = memory else {
             return Err(SpawnFailure { stage: SpawnStage::Fork, errno: libc::EINVAL });
         };
@@ -266,8 +268,8 @@ impl Spawner {
             let made = match stack {
                 // SAFETY: the memory goes into a `Workspace`, which keeps it until the child has left; on an error
                 // there is no child. Signals are blocked by the caller.
-                Some(stack) => unsafe { clone::sharing_memory(orders, stack, cgroup) },
-                None => clone::with_a_copy(orders, cgroup),
+                Some(stack) => unsafe { clone::sharing_memory(orders, stack, home) },
+                None => clone::with_a_copy(orders, home),
             };
             match made.map_err(|error| (error.raw_os_error().unwrap_or(0), error)) {
                 Ok(pid) => return Ok(pid),
@@ -280,7 +282,7 @@ impl Spawner {
         }
         *stack = None;
         orders.told = Some(tell);
-        let procs = match cgroup {
+        let procs = match home.born {
             Some(folder) => Some(
                 openat(folder, "cgroup.procs", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
                     .map_err(|errno| SpawnFailure { stage: SpawnStage::Cgroup, errno: errno as i32 })?,

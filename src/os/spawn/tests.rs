@@ -296,7 +296,7 @@ fn measure() {
                     let start = crate::os::clock::monotonic_us();
                     let made = groups.as_ref().map(|groups| groups.make(&format!("x{number}"), number).unwrap());
                     let folder = made.as_ref().map(|(_, folder)| folder.as_fd());
-                    let pid = spawner.spawn(&spec, &quiet(), Home { born: folder, joins: &[] }).unwrap().pid;
+                    let pid = spawner.spawn(&spec, &quiet(), Home { born: folder, ..Home::default() }).unwrap().pid;
                     let took = crate::os::clock::monotonic_us() - start;
                     waitpid(nix::unistd::Pid::from_raw(pid.0), None).unwrap();
                     if let (Some(groups), Some((group, _))) = (&groups, &made) {
@@ -330,7 +330,7 @@ fn measure_a_hundred() {
                         let made =
                             groups.as_ref().map(|groups| groups.make(&format!("{round}.{number}"), number).unwrap());
                         let folder = made.as_ref().map(|(_, folder)| folder.as_fd());
-                        let pid = spawner.spawn(&spec, &quiet(), Home { born: folder, joins: &[] }).unwrap().pid;
+                        let pid = spawner.spawn(&spec, &quiet(), Home { born: folder, ..Home::default() }).unwrap().pid;
                         (pid, made.map(|(group, _)| group))
                     })
                     .collect();

@@ -42,6 +42,25 @@ fn beyond_the_cap_visitors_wait_until_others_leave() {
 }
 
 #[test]
+fn a_crowd_that_says_nothing_makes_room_and_one_that_asks_is_served_whole() {
+    let patient = Limits { head: Duration::from_mins(10), ..Limits::USUAL };
+    let world = World::with(Ways { limits: patient, ..Ways::default() });
+    let silent: Vec<UnixStream> = (0..150).map(|_| world.unix()).collect();
+    let asking = || {
+        let mut stream = world.unix();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+    };
+    let asking: Vec<UnixStream> = (0..100).map(|_| asking()).collect();
+    for mut stream in asking {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    }
+    drop(silent);
+}
+
+#[test]
 fn those_who_wait_and_stream_leave_room_for_questions() {
     let world = World::new();
     let mut followers = vec![];
