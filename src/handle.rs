@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::meter::Meter;
-use crate::model::command::{Caller, Command, Denied, DeniedCode, Outcome, Target};
+use crate::model::command::{Caller, Command, Denied, DeniedCode, Outcome, Target, Upgrading};
 use crate::model::event::EventRecord;
 use crate::model::names::{Pid, ServiceName};
 use crate::model::probe::ProbeReport;
@@ -43,6 +43,15 @@ pub enum Request {
         by: Caller,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Outcome, Denied>>,
+    },
+    /// Let another program take over.
+    Upgrade {
+        /// Where it is.
+        binary: PathBuf,
+        /// Who asks.
+        by: Caller,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Upgrading, Denied>>,
     },
     /// Run the probes of a service once, now.
     Probe {
@@ -144,6 +153,14 @@ impl Handle {
         by: Caller,
     ) -> Result<Outcome, Denied> {
         self.send(|reply| Request::Up { config, start, dry_run, wait, by, reply }).await?
+    }
+
+    /// Lets the program at `binary` take over; comes back when it is about to.
+    ///
+    /// # Errors
+    /// [`Denied`] with why it cannot, or why not now.
+    pub async fn upgrade(&self, binary: PathBuf, by: Caller) -> Result<Upgrading, Denied> {
+        self.send(|reply| Request::Upgrade { binary, by, reply }).await?
     }
 
     /// Runs the probes of a service once, now.

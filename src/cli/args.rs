@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cli::command::{
     check, completion, config, dev, doctor, down, events, history, init, install, logs, man, plot, probe, reload,
-    restart, run, scale, schema, signal, start, status, stop, top, uninstall, up, version, web, why,
+    restart, run, scale, schema, signal, start, status, stop, top, uninstall, up, upgrade, version, web, why,
 };
 use crate::cli::demo_app::DemoApp;
 use crate::cli::output::ColorChoice;
@@ -33,6 +33,7 @@ Usage: everup [OPTIONS] VERB [ARGS]
   probe SVC                ask its health once, now
   init, check, config      propose a file; validate it; show it resolved
   web, doctor, demo        the status page; this machine; a show to play with
+  upgrade                  another everup takes over; services go on
   install, uninstall (for systemd), schema, completion, man, version
 
 Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q
@@ -198,6 +199,8 @@ pub(crate) enum Verb {
     Install(install::Install),
     /// Stop it and take its unit away
     Uninstall(uninstall::Uninstall),
+    /// Let another everup take over: services go on as they are
+    Upgrade(upgrade::Upgrade),
     /// Look at this machine: what everup can use, what is in the way, what to do
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
@@ -212,7 +215,7 @@ pub(crate) enum Verb {
 }
 
 /// Verbs of versions to come: asked for by name, they say so.
-pub(crate) const LATER: [&str; 2] = ["upgrade", "import"];
+pub(crate) const LATER: [&str; 1] = ["import"];
 
 /// How long to wait until what is promised holds.
 #[derive(Clone, Copy, Debug, Default, Args)]

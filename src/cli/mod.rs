@@ -19,14 +19,16 @@ mod time;
 mod top;
 mod unit;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 
 use crate::cli::args::{Cli, Globals, LATER, Verb};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Output, say};
+use crate::daemon;
 use crate::guardian::{self, Role};
 use crate::model::units::Timestamp;
 
@@ -58,6 +60,7 @@ pub fn run() -> ExitCode {
     let role = guardian::role();
     match role {
         Role::Guardian => return guardian::run(),
+        Role::Rehearsal => return rehearse(),
         Role::Undertaker => return guardian::undertaker::run(),
         Role::Command | Role::Engine => {}
     }
@@ -80,6 +83,13 @@ pub fn run() -> ExitCode {
             }
         }
     }
+}
+
+/// Says whether this program could take over from an engine that runs.
+fn rehearse() -> ExitCode {
+    let reads = |words: Vec<String>| Cli::try_parse_from(words).is_ok_and(|cli| matches!(cli.verb, Verb::Up(_)));
+    let written = writeln!(std::io::stdout(), "{}", daemon::rehearsal::answer(reads));
+    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Reads the command line; what cannot be read, or only asks for help, is answered here.
@@ -144,6 +154,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Schema(args) => verbs::schema::run(&args, context),
         Verb::Install(args) => verbs::install::run(&args, context),
         Verb::Uninstall(args) => verbs::uninstall::run(&args, context),
+        Verb::Upgrade(args) => verbs::upgrade::run(&args, context),
         Verb::Doctor(args) => verbs::doctor::run(&args, context),
         Verb::Completion(args) => verbs::completion::run(&args, context),
         Verb::Man(args) => verbs::man::run(&args, context),

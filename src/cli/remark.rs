@@ -162,6 +162,7 @@ impl Told {
             | EventWord::Adopted
             | EventWord::EngineRestarted
             | EventWord::Upgraded
+            | EventWord::UpgradeFailed
             | EventWord::Notified => None,
         }
     }

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::client::action::{Action, Pending};
 use crate::client::http::{Answer, Ask, Fault};
 use crate::client::lines::{EventArgs, Lines, LogArgs};
-use crate::model::command::{Denied, Outcome};
+use crate::model::command::{Denied, DeniedCode, Outcome, Upgrading};
 use crate::model::event::EventRecord;
 use crate::model::history::{HistoryReport, Metric};
 use crate::model::log::LogLine;
@@ -38,6 +38,9 @@ const STUCK: Duration = Duration::from_secs(10);
 
 /// Probes bring their own time limits, which the other side ends after a minute.
 const PROBES: Duration = Duration::from_mins(1);
+
+/// The program is tried, and what must not be interrupted is waited for.
+const UPGRADE: Duration = Duration::from_secs(45);
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +161,20 @@ impl Client {
         let ask = Ask::post(format!("/v1/services/{}/probe", http::encode(selector)), None);
         let Probed { probes } = self.read(&self.text(&ask, PROBES.saturating_add(PATIENCE))?)?;
         Ok(probes)
+    }
+
+    /// Has the program at `binary`, an absolute path, take over; comes back when it is about to.
+    ///
+    /// # Errors
+    /// [`ClientError`]; denied with why it cannot.
+    pub fn upgrade(&self, binary: &Path) -> Result<Upgrading, ClientError> {
+        let binary = binary.to_str().ok_or_else(|| Denied {
+            code: DeniedCode::BadRequest,
+            message: format!("cannot take {} as a program: its name is not UTF-8", binary.display()),
+            hint: None,
+        })?;
+        let ask = Ask::post("/v1/upgrade".to_owned(), Some(serde_json::json!({ "binary": binary }).to_string()));
+        self.read(&self.text(&ask, UPGRADE.saturating_add(PATIENCE))?)
     }
 
     /// Asks for a change and returns with the answer: with `wait` once it holds, else once it is under way.

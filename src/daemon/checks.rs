@@ -31,11 +31,13 @@ impl Engine {
         let compiled = self.core.plan().state_dir.join("pycache").display().to_string();
         beside.env.entry("PYTHONPYCACHEPREFIX".to_owned()).or_insert_with(|| Template::text(compiled));
         let runner = self.runner(&instance, run, &Arc::new(beside), None);
+        let busy = self.undertakings.begin(format!("the check of {service}"));
         let (inbox, of, folder) = (self.inbox.clone(), service.clone(), plan.cwd.clone());
         let work = async move {
             let result = run_all(&runner, commands, &folder).await;
             // The loop outlives its tasks.
             let _ = inbox.send(Event::Checked { service: of, seq, result }.into()).await;
+            drop(busy);
         };
         let task = tokio::task::spawn_local(work).abort_handle();
         if let Some(earlier) = self.checks.insert(service, task) {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::daemon::processes::{CommandNews, Owner, Processes};
 use crate::daemon::spawn::{self, Inherited, Told};
-use crate::guardian::protocol::{StdioSpec, Token};
+use crate::guardian::protocol::{SocketKey, StdioSpec, Token};
 use crate::model::plan::ServicePlan;
 use crate::model::service::End;
 use crate::os::spawn::{SpawnFailure, SpawnSpec};
@@ -58,18 +58,19 @@ impl RunCommand for Runner {
                 Err(failure) => return not_spawned(failure),
             };
             let label = format!("{}-{}-command", self.told.instance.file_stem(), self.told.run);
-            carry_out(&self.processes, label, spec, None, limit).await
+            carry_out(&self.processes, label, spec, None, vec![], limit).await
         })
     }
 }
 
-/// Runs one command to its end, reading `stdin` where there is one; after `limit` its whole tree is killed. Dropping the
+/// Runs one command to its end, reading `stdin` where there is one, with `held` as its descriptors 3, 4, …; after `limit` its whole tree is killed. Dropping the
 /// future does so too.
 pub(super) async fn carry_out(
     processes: &Processes,
     label: String,
     spec: SpawnSpec,
     stdin: Option<OwnedFd>,
+    held: Vec<SocketKey>,
     limit: Duration,
 ) -> CommandOutcome {
     // Three messages at most are ever sent to it.
@@ -77,7 +78,7 @@ pub(super) async fn carry_out(
     let passed: Vec<_> = stdin.iter().map(AsFd::as_fd).collect();
     let first = if passed.is_empty() { StdioSpec::Null } else { StdioSpec::Passed };
     let stdio = [first, StdioSpec::Pipe, StdioSpec::Same];
-    let token = processes.spawn(Owner::Command(sender), label, spec, stdio, &passed, vec![]);
+    let token = processes.spawn(Owner::Command(sender), label, spec, stdio, &passed, held);
     let mut leash = Leash { processes: processes.clone(), token, gone: false };
     let mut output = vec![];
     let end = tokio::time::timeout(limit, follow(&mut news, &mut output)).await;

@@ -25,6 +25,7 @@ use crate::daemon::resume::Legacy;
 use crate::daemon::spawn::Inherited;
 use crate::daemon::state::Keeper;
 use crate::daemon::terminal::Terminal;
+use crate::daemon::upgrade::{Undertakings, Upgrade};
 use crate::daemon::usage::Usages;
 use crate::daemon::watching::Watching;
 use crate::daemon::{Mode, startup};
@@ -92,6 +93,12 @@ pub(super) struct Engine {
     pub(super) slim_bytes: Option<u64>,
     pub(super) tasks: BTreeMap<InstanceId, Vec<(Run, AbortHandle)>>,
     pub(super) replies: HashMap<RequestId, oneshot::Sender<Result<Outcome, Denied>>>,
+    /// Whoever waits for an answer of those, and for which.
+    pub(super) waits: BTreeMap<RequestId, String>,
+    /// What the engine must not end over by itself.
+    pub(super) undertakings: Undertakings,
+    /// Another program is to take over.
+    pub(super) upgrade: Option<Upgrade>,
     pub(super) last_request: u64,
     pub(super) inbox: mpsc::Sender<News>,
     pub(super) news: mpsc::Receiver<News>,
@@ -173,6 +180,9 @@ impl Engine {
                 () = tokio::time::sleep(wait) => events.push(Event::Tick),
             }
             self.advance(events);
+            if self.go_on_upgrading() {
+                self.hand_over().await;
+            }
             if !Arc::ptr_eq(&plan, self.core.plan()) {
                 // Another file was applied.
                 plan = self.core.plan().clone();
@@ -229,7 +239,7 @@ impl Engine {
 
     fn until_next(&self) -> Duration {
         let core = self.core.next_deadline().map(|deadline| deadline.at);
-        let told = [self.notifying.next_deadline(), self.announcer.next_deadline()];
+        let told = [self.notifying.next_deadline(), self.announcer.next_deadline(), self.upgrade_deadline()];
         let own = [self.state_dirty, self.slim_at, self.publish_due].into_iter().chain(told);
         let next = core.into_iter().chain(own.flatten()).min();
         next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
@@ -395,6 +405,14 @@ impl Engine {
             News::Interrupted => Some(self.interrupted(true)),
             News::Halted => {
                 self.suspend(true);
+                None
+            }
+            News::Rehearsed(answer) => {
+                self.rehearsed(answer);
+                None
+            }
+            News::DoorsClosed => {
+                self.doors_are_closed();
                 None
             }
             News::ReaderGone => Some(self.reader_gone()),

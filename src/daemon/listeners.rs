@@ -216,6 +216,7 @@ mod tests {
                     | ToGuardian::Remember
                     | ToGuardian::Suspend { .. }
                     | ToGuardian::Announce { .. }
+                    | ToGuardian::Upgrade { .. }
                     | ToGuardian::Quit { .. } => {}
                 }
             }

@@ -20,6 +20,7 @@ mod notifying;
 mod perform;
 mod processes;
 mod publish;
+pub mod rehearsal;
 mod requests;
 pub mod resume;
 mod shutdown;
@@ -29,6 +30,7 @@ mod startup;
 mod state;
 mod suspend;
 mod terminal;
+mod upgrade;
 mod usage;
 mod watching;
 

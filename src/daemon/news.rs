@@ -32,6 +32,10 @@ pub(super) enum News {
         /// How far it is.
         report: crate::notify::courier::Report,
     },
+    /// A program has said whether it could take over: its version, or why not.
+    Rehearsed(Result<String, String>),
+    /// Nobody is let in any more, and everybody has left.
+    DoorsClosed,
     /// Whoever read what `run` prints has gone: the program would have got SIGPIPE.
     ReaderGone,
     /// A person typed Ctrl-C in `run`; the terminal has told the program.

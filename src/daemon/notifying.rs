@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// Gives what still waits a short chance, then says what was not told.
-    pub(super) async fn last_messages(&mut self) {
+    pub(super) async fn last_messages(&mut self, why: &str) {
         self.notify();
         self.notifying.targets.iter().for_each(|target| target.courier.hurry());
         let until = tokio::time::Instant::now() + LAST_WORDS;
@@ -212,7 +212,7 @@ impl Engine {
             self.take_last(news);
         }
         for target in std::mem::take(&mut self.notifying.targets) {
-            self.give_up(&target, "everup has ended");
+            self.give_up(&target, why);
         }
     }
 
@@ -246,7 +246,7 @@ impl Deliver for Command {
             let spec = spawn::own(&self.folder, &self.inherited, message.environment(), &self.argv);
             let outcome = match (spec, memfd::holding(message.body().as_bytes())) {
                 (Ok(spec), Ok(stdin)) => {
-                    carry_out(&self.processes, "notify".to_owned(), spec, Some(stdin), LIMIT).await
+                    carry_out(&self.processes, "notify".to_owned(), spec, Some(stdin), vec![], LIMIT).await
                 }
                 (Err(failure), _) => not_spawned(failure),
                 (_, Err(error)) => {

@@ -149,6 +149,7 @@ impl Engine {
             Hook::BeforeStart | Hook::AfterEnd => Duration::from_secs(3_600),
         };
         let runner = self.runner(&instance, run, plan, Some(occasion));
+        let busy = self.undertakings.begin(format!("{} of {}", spawn::hook_name(hook), runner.told.label));
         let inbox = self.inbox.clone();
         let of = instance.clone();
         self.task(of, run, async move {
@@ -163,6 +164,7 @@ impl Engine {
             }
             // The loop outlives its tasks.
             let _ = inbox.send(Event::HookEnded { instance, run, hook, result }.into()).await;
+            drop(busy);
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -10,11 +10,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use crate::guardian::link::Link;
-use crate::guardian::protocol::{SocketKey, StdioSpec, ToGuardian, Token};
+use crate::guardian::protocol::{Change, SocketKey, StdioSpec, ToGuardian, Token};
 use crate::model::names::{InstanceId, Pid, Run, ServiceName};
 use crate::model::service::{End, SpawnStage};
 use crate::model::signal::Signal;
 use crate::os::cgroup::bounds::Limited;
+use crate::os::executable::Executable;
 use crate::os::identity::Identity;
 use crate::os::spawn::SpawnSpec;
 use crate::os::tree::Process;
@@ -208,6 +209,11 @@ impl Processes {
     /// Has the manager told that everup is a service of.
     pub(super) fn announce(&self, text: String) {
         self.send(&ToGuardian::Announce { text }, &[]);
+    }
+
+    /// The last word before the engine ends, to be followed by `program`.
+    pub(super) fn upgrade(&self, change: Change, program: &Executable) {
+        self.send(&ToGuardian::Upgrade { change }, &[program.as_fd()]);
     }
 
     pub(super) fn quit(&self, code: u8) {

@@ -95,6 +95,11 @@ impl Publisher {
         over
     }
 
+    /// The number of the latest event.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.seq
+    }
+
     /// Keeps an end of a run that is about to be written down.
     pub(super) fn keep_end(&mut self, end: &RunRecord) {
         self.ledger.write(end, self.seq);

@@ -11,6 +11,7 @@ use crate::core::event::{Event, RequestId};
 use crate::daemon::Mode;
 use crate::daemon::engine::Engine;
 use crate::daemon::startup::FileMark;
+use crate::daemon::upgrade::words;
 use crate::handle::Request;
 use crate::model::command::{Caller, Command, Denied, DeniedCode, Outcome};
 use crate::model::event::{EventWord, Fact};
@@ -53,6 +54,10 @@ impl Engine {
                     }
                 }
             }
+            Request::Upgrade { binary, by, reply } => {
+                self.begin_upgrade(binary, by, reply);
+                None
+            }
             Request::Probe { target, reply } => {
                 self.probe_now(&target, reply);
                 None
@@ -76,6 +81,7 @@ impl Engine {
         let id = RequestId(self.last_request);
         if wait.is_some() {
             // Whoever stops waiting is told nothing, and nothing waits for them.
+            self.waits.insert(id, words(&command, &by));
             let (inbox, (relay, answer)) = (self.inbox.clone(), oneshot::channel());
             self.replies.insert(id, relay);
             tokio::task::spawn_local(async move {

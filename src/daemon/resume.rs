@@ -12,7 +12,7 @@ use crate::daemon::engine::{Engine, inodes};
 use crate::daemon::ledger::record::{self, Illegible, Remembered};
 use crate::daemon::processes::Running;
 use crate::guardian::link::{Link, Welcome};
-use crate::guardian::protocol::{FromGuardian, Resumed, SocketKey, Token};
+use crate::guardian::protocol::{FromGuardian, Resumed, SocketKey, Token, Upgrade};
 use crate::history::run::RunRecord;
 use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Run};
@@ -257,8 +257,12 @@ impl Engine {
     }
 
     fn tell_of_death(&mut self, resumed: &Resumed) {
-        let Resumed { deaths, how, died } = resumed;
+        let Resumed { deaths, how, died, upgrade } = resumed;
         let down_ms = self.now.moment.0.saturating_sub(*died);
+        if let Some(Upgrade { change, failed }) = upgrade {
+            self.tell_of_upgrade(change, failed.as_deref(), Some(down_ms));
+            return;
+        }
         let mut message = format!("the engine {how}; for {down_ms} ms there was none, and what it supervises went on");
         if *deaths > 1 {
             // Writing to a text cannot fail.

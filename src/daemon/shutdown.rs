@@ -45,7 +45,7 @@ impl Engine {
         self.await_records().await;
         // With many services, or on a slow disk, their last lines may still be in the pipes, which end with us.
         let _ = tokio::time::timeout(LAST_LINES, self.pump.drain()).await;
-        self.last_messages().await;
+        self.last_messages("everup has ended").await;
         self.end_memory();
         self.processes.quit(code);
         code
@@ -64,6 +64,8 @@ impl Engine {
                     | News::Interrupted
                     | News::Halted
                     | News::Told { .. }
+                    | News::Rehearsed(_)
+                    | News::DoorsClosed
                     | News::ReaderGone,
                 )) => {}
                 Ok(None) | Err(_) => break,

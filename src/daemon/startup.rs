@@ -50,7 +50,7 @@ const REQUESTS: usize = 256;
 /// In a container everything must have ended before the runtime loses patience (Kubernetes: 30 s).
 const CONTAINER_BUDGET: Duration = Duration::from_secs(25);
 /// How long the doors may take to deliver their last answers.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What lets people in, and keeps a second everup out.
 #[derive(Debug)]
@@ -70,6 +70,11 @@ impl Doors {
         for (key, socket) in &self.listening {
             processes.hold_as(*key, socket.as_fd());
         }
+    }
+
+    /// What serves, for somebody else to wait for.
+    pub(super) fn take_servers(&mut self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut self.servers)
     }
 
     /// Lets the last answers out, then takes the socket and the listing away.
@@ -227,6 +232,9 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         slim_bytes: None,
         tasks: std::collections::BTreeMap::new(),
         replies: std::collections::HashMap::new(),
+        waits: std::collections::BTreeMap::new(),
+        undertakings: crate::daemon::upgrade::Undertakings::default(),
+        upgrade: None,
         last_request: 0,
         inbox,
         news,
@@ -270,6 +278,26 @@ impl Engine {
         self.doors.lock.name(capabilities.guardian);
         self.guardian = Identity::of(capabilities.guardian);
         self.capabilities = Some(capabilities);
+    }
+
+    /// Lets people in again, through the sockets that were never closed.
+    pub(super) fn open_doors(&mut self) -> Result<(), StartError> {
+        let plan = self.core.plan().clone();
+        let again = |key| {
+            let socket = self.doors.listening.iter().find(|(known, _)| *known == key);
+            socket.and_then(|(_, socket)| socket.try_clone().ok())
+        };
+        let (control, web) = (again(SocketKey::CONTROL).map(UnixListener::from), again(SocketKey::WEB));
+        let stop_seen = self.stopping.subscribe();
+        let path = self.doors.socket.clone();
+        let (server, _) = open_unix(&plan, &path, control, &self.handle, &stop_seen)?;
+        self.doors.servers.push(server);
+        if let Some(web) = web.map(TcpListener::from)
+            && let Some((server, _)) = open_tcp(&plan, Some(web), &self.handle, &stop_seen)?
+        {
+            self.doors.servers.push(server);
+        }
+        Ok(())
     }
 
     /// What must survive everup's own death.

@@ -20,7 +20,7 @@ use crate::os::identity::Identity;
 const FILE: &str = "state.json";
 
 /// The version of the shape that is written.
-const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 2;
 
 /// What is written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

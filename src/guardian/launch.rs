@@ -15,16 +15,23 @@ use crate::model::service::SpawnStage;
 use crate::os::pipe;
 use crate::os::spawn::{Beyond, Home, Session, SpawnFailure, SpawnSpec, Spawner, Spawning, Stdio, Wiring};
 
-/// Starts the engine: this very program with the same arguments, speaking to us over `socket`. `resumes`: it takes over
-/// from one that died.
-pub(super) fn engine(spawner: &mut Spawner, socket: BorrowedFd<'_>, resumes: bool) -> Result<Spawning, SpawnFailure> {
+/// Starts the engine: `program`, or this very one, with the same arguments, speaking to us over `socket`. `resumes`: it
+/// takes over from one that died.
+pub(super) fn engine(
+    spawner: &mut Spawner,
+    socket: BorrowedFd<'_>,
+    resumes: bool,
+    program: Option<BorrowedFd<'_>>,
+) -> Result<Spawning, SpawnFailure> {
     let number = socket.as_raw_fd().to_string();
     let resumes = if resumes { "1" } else { "" };
     let own = [(ROLE_VARIABLE, ROLE_ENGINE), (FD_VARIABLE, number.as_str()), (RESUMES_VARIABLE, resumes)];
     let inherited =
         std::env::vars_os().filter(|(key, _)| own.iter().all(|(ours, _)| key.as_encoded_bytes() != ours.as_bytes()));
     let env = inherited.chain(own.map(|(key, value)| (key.into(), value.into())));
-    let mut spec = SpawnSpec::new(Path::new("/proc/self/exe"), std::env::args_os(), env, Path::new("."))?;
+    // By its descriptor: whatever lies at its path by now, this is what was tried.
+    let path = program.map_or_else(|| "/proc/self/exe".to_owned(), |fd| format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    let mut spec = SpawnSpec::new(Path::new(&path), std::env::args_os(), env, Path::new("."))?;
     spec.session = Session::Keep;
     spawner.spawn(&Rc::new(spec), &Wiring { stdio: [Stdio::Inherit; 3], beyond: Beyond::Kept(socket) }, Home::default())
 }

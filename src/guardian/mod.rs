@@ -12,6 +12,7 @@ mod runs;
 mod trees;
 mod turn;
 pub mod undertaker;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,9 +39,12 @@ const SETTLED_MS: u64 = 2_000;
 
 /// What `ps` and `top` show; the kernel would take it from `/proc/self/exe`.
 const NAME: &str = "everup";
-const ROLE_VARIABLE: &str = "EVERUP_ROLE";
+/// The variable that tells a process its role.
+pub const ROLE_VARIABLE: &str = "EVERUP_ROLE";
 const ROLE_GUARDIAN: &str = "guardian";
 const ROLE_ENGINE: &str = "engine";
+/// The role of a program that is to say whether it could take over.
+pub const ROLE_REHEARSAL: &str = "rehearsal";
 const ROLE_UNDERTAKER: &str = "undertaker";
 
 /// What this process is here for.
@@ -52,6 +56,8 @@ pub enum Role {
     Guardian,
     /// To decide: [`link::Link::from_env`].
     Engine,
+    /// To say whether it could take over from the engine that runs.
+    Rehearsal,
     /// To leave nothing behind: [`undertaker::run`].
     Undertaker,
 }
@@ -61,6 +67,11 @@ pub fn role() -> Role {
     let role = environment::take(ROLE_VARIABLE);
     match role.as_ref().and_then(|role| role.to_str()) {
         Some(ROLE_GUARDIAN) => Role::Guardian,
+        Some(ROLE_REHEARSAL) => {
+            // It is shown all that the engine keeps.
+            let _ = privacy::keep_memory();
+            Role::Rehearsal
+        }
         Some(ROLE_ENGINE) => {
             // As early as can be: a Ctrl-C that ended us would take the order out of the shutdown. Blocking cannot fail.
             let _ = signals::leave_to_parent();
@@ -136,7 +147,7 @@ fn work() -> Result<u8, GuardianError> {
         trees = Trees::new(&above, clock::monotonic_us(), foreign);
     } else {
         let (ours, theirs) = seqpacket::pair().map_err(GuardianError::Prepare)?;
-        let mut started = launch::engine(&mut spawner, theirs.as_fd(), false).map_err(GuardianError::Engine)?;
+        let mut started = launch::engine(&mut spawner, theirs.as_fd(), false, None).map_err(GuardianError::Engine)?;
         drop(theirs);
         // While the engine starts.
         trees = Trees::new(&above, clock::monotonic_us(), foreign);

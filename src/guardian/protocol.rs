@@ -18,6 +18,9 @@ use crate::os::identity::Identity;
 use crate::os::seqpacket;
 use crate::os::spawn::SpawnSpec;
 
+/// The version of this language. An engine of another one cannot work under this guardian.
+pub const LANGUAGE: u32 = 1;
+
 /// Names one process asked for (a run, a hook, an exec probe). Chosen by the engine, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Token(pub u64);
@@ -126,6 +129,11 @@ pub enum ToGuardian {
     /// The one descriptor that comes along holds all that the engine knows, for its successor: from now on the engine's
     /// death is not the end of everup. Takes the place of the one before.
     Remember,
+    /// The engine has said all and ends now: its successor is to be the program that comes along, if it takes over.
+    Upgrade {
+        /// From which program to which.
+        change: Change,
+    },
     /// The engine is about to stop itself (SIGSTOP): once it has, stop too, so that the shell that started us sees a
     /// stopped job; when the shell lets us go on, let the engine go on.
     Suspend {
@@ -218,6 +226,8 @@ pub enum FromGuardian {
 /// What the guardian can do on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
+    /// What it speaks: [`LANGUAGE`].
+    pub language: u32,
     /// The guardian's process.
     pub guardian: Pid,
     /// What the processes it starts carry in their environment.
@@ -237,6 +247,28 @@ pub struct Resumed {
     pub how: String,
     /// When, in milliseconds of the monotonic clock.
     pub died: u64,
+    /// Set where it was no death.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// One program in place of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The version there was.
+    pub from: String,
+    /// The version there is to be.
+    pub to: String,
+    /// Who asked for it.
+    pub by: String,
+}
+
+/// An engine that ended to make room for another program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// From which program to which.
+    pub change: Change,
+    /// Why that other program did not take over, and this one goes on; none: this is the other one.
+    pub failed: Option<String>,
 }
 
 /// The longest text that goes in a packet, in bytes.

@@ -8,8 +8,9 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::guardian::launch;
 use crate::guardian::post::Post;
-use crate::guardian::protocol::{Capabilities, FromGuardian, Resumed};
+use crate::guardian::protocol::{Capabilities, FromGuardian, LANGUAGE, Resumed};
 use crate::guardian::turn::{Guardian, POST, now_ms};
+use crate::guardian::upgrade::Programs;
 use crate::model::names::Pid;
 use crate::os::seqpacket;
 use crate::os::tree::Process;
@@ -42,6 +43,7 @@ pub(super) struct Revival {
     at: Option<u64>,
     /// When an engine that no longer speaks to us is killed.
     kill_at: Option<u64>,
+    pub(super) programs: Programs,
 }
 
 /// Signals that the engine may not have acted on: kept for a while as long as it lives, and then until another does.
@@ -69,7 +71,7 @@ impl Revival {
 
     /// When something is to be done, in milliseconds of the monotonic clock.
     pub(super) fn next_due(&self) -> Option<u64> {
-        [self.at, self.kill_at].into_iter().flatten().min()
+        [self.at, self.kill_at, self.programs.next_due()].into_iter().flatten().min()
     }
 
     /// It has died so often in a row that it may never come back.
@@ -80,6 +82,11 @@ impl Revival {
     /// Somebody waits for it: at once.
     pub(super) fn hurry(&mut self) {
         self.at = self.at.map(|_| 0);
+    }
+
+    /// The engine is to end: it is killed once this time is over.
+    pub(super) fn let_end(&mut self, now: u64) {
+        self.kill_at = Some(now + LINGERS);
     }
 }
 
@@ -92,11 +99,14 @@ impl Guardian {
             return;
         };
         match &mut self.revival {
-            Some(revival) => revival.memory = memory,
+            Some(revival) => {
+                revival.memory = memory;
+                revival.programs.taken_over();
+            }
             None => {
                 let born = now_ms();
-                let (how, at, kill_at) = (String::new(), None, None);
-                self.revival = Some(Revival { memory, deaths: 0, how, born, died: born, at, kill_at });
+                let (how, at, kill_at, programs) = (String::new(), None, None, Programs::default());
+                self.revival = Some(Revival { memory, deaths: 0, how, born, died: born, at, kill_at, programs });
             }
         }
     }
@@ -105,7 +115,7 @@ impl Guardian {
     pub(super) fn await_engine(&mut self, now: u64) -> bool {
         let Some(revival) = &mut self.revival else { return false };
         if self.engine.is_some() {
-            revival.kill_at = Some(now + LINGERS);
+            revival.let_end(now);
         }
         true
     }
@@ -113,6 +123,13 @@ impl Guardian {
     /// The engine has ended `how`, in words. Whether another is to be started.
     pub(super) fn mourn(&mut self, how: &str, now: u64) -> bool {
         let Some(revival) = &mut self.revival else { return false };
+        if let Some(ended) = revival.programs.ended(how, now) {
+            if ended.is_the_first {
+                revival.died = now;
+            }
+            (revival.at, revival.kill_at) = (Some(now), None);
+            return true;
+        }
         let forgiven = u32::try_from(now.saturating_sub(revival.born) / FORGIVES).unwrap_or(u32::MAX);
         revival.deaths = revival.deaths.saturating_sub(forgiven).saturating_add(1);
         let pause = match revival.deaths.checked_sub(AT_ONCE + 1) {
@@ -132,7 +149,7 @@ impl Guardian {
     /// When the kernel refuses to watch the new connection.
     pub(super) fn revive(&mut self, now: u64) -> io::Result<()> {
         let Some(revival) = &mut self.revival else { return Ok(()) };
-        if revival.kill_at.is_some_and(|at| at <= now) {
+        if revival.kill_at.is_some_and(|at| at <= now) || revival.programs.is_overdue(now) {
             revival.kill_at = None;
             if let Some(engine) = self.engine.and_then(Process::find) {
                 // It may have ended meanwhile.
@@ -154,7 +171,8 @@ impl Guardian {
     fn start_engine(&mut self) -> io::Result<()> {
         let (ours, theirs) = seqpacket::pair()?;
         let failed = |failure: crate::os::spawn::SpawnFailure| io::Error::from_raw_os_error(failure.errno);
-        let mut engine = launch::engine(&mut self.spawner, theirs.as_fd(), true).map_err(failed)?;
+        let program = self.revival.as_ref().and_then(|revival| revival.programs.next());
+        let mut engine = launch::engine(&mut self.spawner, theirs.as_fd(), true, program).map_err(failed)?;
         engine.wait().map_err(failed)?;
         self.engine = Some(engine.pid);
         self.trees.know_engine(engine.pid);
@@ -175,7 +193,12 @@ impl Guardian {
         let capabilities = self.capabilities();
         let Some(revival) = &mut self.revival else { return Ok(()) };
         (revival.born, revival.at) = (now, None);
-        let resumed = Resumed { deaths: revival.deaths, how: revival.how.clone(), died: revival.died };
+        let resumed = Resumed {
+            deaths: revival.deaths,
+            how: revival.how.clone(),
+            died: revival.died,
+            upgrade: revival.programs.news(),
+        };
         let memory: Vec<OwnedFd> = revival.memory.try_clone().into_iter().collect();
         let hello = Capabilities { resumed: Some(resumed), ..capabilities };
         self.post.send(FromGuardian::Hello(hello), &memory);
@@ -210,6 +233,7 @@ impl Guardian {
     /// What this guardian can do here.
     pub(super) fn capabilities(&self) -> Capabilities {
         Capabilities {
+            language: LANGUAGE,
             guardian: Pid(std::process::id().cast_signed()),
             cgroup: match &self.trees.groups {
                 Ok(groups) => Ok(groups.path().to_owned()),

@@ -26,7 +26,7 @@ const SWEEP: &str = "EVERUP_TEST_SWEEP";
 #[ignore = "the other tests execute this"]
 fn stage() {
     let code = match role() {
-        Role::Command | Role::Undertaker => return,
+        Role::Command | Role::Rehearsal | Role::Undertaker => return,
         Role::Guardian => testing::in_a_process_of_its_own(|| work().unwrap()),
         Role::Engine => {
             let link = Link::from_env().expect("a link");

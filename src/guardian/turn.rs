@@ -335,6 +335,7 @@ impl Guardian {
             ToGuardian::Sweep { mark } => self.sweep(&mark),
             ToGuardian::LeaveNothing => self.leave_nothing(),
             ToGuardian::Remember => self.remember(fds.into_iter().next()),
+            ToGuardian::Upgrade { change } => self.upgrade(change, fds.into_iter().next()),
             ToGuardian::EndTree { token } => self.end_tree(token, now_ms()),
             ToGuardian::Forget { token } => {
                 if let Some(run) = self.runs.get_mut(token) {
@@ -465,6 +466,10 @@ impl Guardian {
             End::Signal { signal, .. } => format!("was ended by signal {signal}"),
             End::NotSpawned { .. } | End::Unknown => "is gone".to_owned(),
         };
+        // What it has said last tells why it ended.
+        while let Some((message, fds)) = self.post.receive() {
+            self.obey(message, fds);
+        }
         let now = now_ms();
         if self.leaving.is_none() && self.mourn(&how, now) {
             return;

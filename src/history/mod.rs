@@ -17,6 +17,9 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
+/// The version of the file's shape that is read and written here; older ones are made so.
+pub const SCHEMA: u32 = store::VERSION;
+
 /// Why the history cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {

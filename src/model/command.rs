@@ -97,6 +97,19 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
+/// Another program is about to take over; `upgraded` or `upgrade_failed` follows in the timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Upgrading {
+    /// Version of this shape: 1.
+    pub v: u32,
+    /// The version that runs.
+    pub from: String,
+    /// The version that is to.
+    pub to: String,
+    /// The number of the latest event before.
+    pub seq: u64,
+}
+
 /// One service in an [`Outcome`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceOutcome {

@@ -41,6 +41,7 @@ pub enum EventWord {
     Adopted,
     EngineRestarted,
     Upgraded,
+    UpgradeFailed,
     LogLost,
     Notified,
 }

@@ -4,6 +4,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod dirs;
 pub mod environment;
+pub mod executable;
 pub mod host;
 pub mod identity;
 pub mod job;

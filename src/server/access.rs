@@ -38,6 +38,14 @@ pub(crate) enum Visitor {
 }
 
 impl Visitor {
+    /// Whether it is root or everup's own user, on this machine.
+    pub(crate) fn is_own(&self) -> bool {
+        match self {
+            Self::Local(peer) => peer.uid == 0 || peer.uid == nix::unistd::geteuid().as_raw(),
+            Self::Remote(_) => false,
+        }
+    }
+
     /// The text that `held.by` and events carry: `uid 1000, pts/3` or `http 127.0.0.1`.
     pub(crate) fn caller(&self) -> Caller {
         Caller(match self {

@@ -60,6 +60,14 @@ pub(crate) struct DownBody {
     force: bool,
 }
 
+/// The body of `upgrade`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UpgradeBody {
+    /// The program that is to take over, as an absolute path.
+    binary: PathBuf,
+}
+
 /// What the probes of a service answered.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ProbeAnswer {
@@ -127,6 +135,17 @@ pub(crate) async fn up(call: &Call) -> Reply {
 pub(crate) async fn down(call: &Call) -> Reply {
     let DownBody { force } = read(call)?;
     ask(call, Command::Down { force }).await
+}
+
+pub(crate) async fn upgrade(call: &Call) -> Reply {
+    // Whoever names a program has it run as everup's own user: that is more than any token or group is given for.
+    if !call.visitor().is_own() {
+        let message = "only everup's own user and root may say which program takes over, on the control socket";
+        return Err(denied(DeniedCode::Forbidden, message, "run `everup upgrade` as that user"));
+    }
+    let UpgradeBody { binary } = read(call)?;
+    let answer = call.desk.handle.upgrade(binary, call.visitor().caller()).await?;
+    json(StatusCode::ACCEPTED, &answer)
 }
 
 pub(crate) async fn probe(call: &Call) -> Reply {

@@ -133,6 +133,7 @@ async fn perform(does: Does, call: &Call) -> Reply {
         Does::Events => events::events(call).await,
         Does::Up => actions::up(call).await,
         Does::Down => actions::down(call).await,
+        Does::Upgrade => actions::upgrade(call).await,
         Does::Livez => look::livez(call).await,
         Does::Readyz => look::readyz(call),
         Does::Metrics => metrics::metrics(call).await,

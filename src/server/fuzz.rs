@@ -140,6 +140,7 @@ async fn agree(mut inbox: mpsc::Receiver<Request>, asked: Arc<AtomicUsize>) {
                 asked.fetch_add(1, Ordering::Relaxed);
                 let _ = reply.send(outcome());
             }
+            Request::Upgrade { reply, .. } => drop(reply),
             Request::Probe { reply, .. } => {
                 asked.fetch_add(1, Ordering::Relaxed);
                 let _ = reply.send(Ok(vec![]));

@@ -44,8 +44,11 @@ pub(crate) struct Limits {
 impl Limits {
     /// Those of every door.
     pub(crate) const USUAL: Self =
-        Self { head: Duration::from_secs(5), stall: Duration::from_secs(30), farewell: Duration::from_secs(1) };
+        Self { head: Duration::from_secs(5), stall: Duration::from_secs(30), farewell: Duration::from_secs(10) };
 }
+
+/// Who has come and asked nothing yet when the door closes may be about to.
+const FIRST_WORD: Duration = Duration::from_millis(100);
 
 /// The pause after a failed accept: mostly descriptors have run out, and those who have some will end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -114,7 +117,8 @@ pub(crate) async fn serve<D: Doorway>(
                 Ok((io, visitor)) => {
                     tokio::select! {
                         biased;
-                        () = closed(&mut shutdown) => break,
+                        // Who is in by now is heard in any case.
+                        () = closed(&mut shutdown) => {}
                         () = seats.room() => {}
                     }
                     seats.take(|seat| connection(door.clone(), io, visitor, limits, seat, closing.clone()));
@@ -145,6 +149,7 @@ pub(crate) async fn connection<S>(
     let streaming = Arc::new(AtomicBool::new(false));
     let io = TokioIo::new(Stall::new(io, limits.stall, streaming.clone()));
     let connection = Connection { visitor, streaming };
+    let newcomer = seat.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (door, connection, asking) = (door.clone(), connection.clone(), seat.ask());
         async move { Ok::<_, Infallible>(asking.until_through(door.answer(request, connection).await)) }
@@ -162,6 +167,9 @@ pub(crate) async fn connection<S>(
         biased;
         _ = served.as_mut() => {}
         () = closed(&mut closing) => {
+            if newcomer.has_asked_nothing() && timeout(FIRST_WORD.min(limits.farewell), served.as_mut()).await.is_ok() {
+                return;
+            }
             served.as_mut().graceful_shutdown();
             let _ = timeout(limits.farewell, served).await;
         }

@@ -84,7 +84,8 @@ pub enum ServerError {
 
 /// Serves the control socket until `shutdown` turns true or its sender is gone.
 ///
-/// Ends at most a second after that: streams are closed, answers under way are delivered.
+/// Then nobody else is let in, streams are closed, and answers under way are delivered, within ten seconds: whoever
+/// cannot wait that long ends it by dropping this.
 ///
 /// # Errors
 /// [`ServerError`] when the listener cannot be used.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use crate::model::command::Outcome;
+use crate::model::command::{Outcome, Upgrading};
 use crate::model::event::EventRecord;
 use crate::model::history::HistoryReport;
 use crate::model::log::LogLine;
@@ -13,7 +13,7 @@ use crate::model::overview::Overview;
 use crate::model::status::Status;
 use crate::model::why::Why;
 use crate::server::access::Access;
-use crate::server::actions::{DownBody, ProbeAnswer, ScaleBody, SignalBody, UpBody};
+use crate::server::actions::{DownBody, ProbeAnswer, ScaleBody, SignalBody, UpBody, UpgradeBody};
 use crate::server::arguments::{Argument, Kind};
 use crate::server::discovery::Target;
 use crate::server::look::{Liveness, Readiness, ServiceAnswer};
@@ -90,6 +90,7 @@ pub(crate) enum Does {
     Logs,
     Up,
     Down,
+    Upgrade,
     Livez,
     Readyz,
     Metrics,
@@ -168,8 +169,11 @@ pub(crate) const QUICK: Duration = Duration::from_secs(10);
 /// Probes bring their own time limits; this one is for what forgets its own.
 const PROBES: Duration = Duration::from_secs(70);
 
+/// The program is asked, and what must not be interrupted is waited for.
+const UPGRADE: Duration = Duration::from_secs(45);
+
 /// Every route there is.
-pub(crate) static TABLE: [Route; 22] = [
+pub(crate) static TABLE: [Route; 23] = [
     Route {
         method: Method::GET,
         path: "/v1/status",
@@ -356,6 +360,17 @@ pub(crate) static TABLE: [Route; 22] = [
         gives: Gives::Action(shape::<Outcome>),
         limit: QUICK,
         does: Does::Down,
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/upgrade",
+        name: "upgrade",
+        about: "Let another program take over from the engine that runs; on the control socket, for everup's own user and root.",
+        arguments: &[],
+        takes: Some(shape::<UpgradeBody>),
+        gives: Gives::Action(shape::<Upgrading>),
+        limit: UPGRADE,
+        does: Does::Upgrade,
     },
     Route {
         method: Method::GET,

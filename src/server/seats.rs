@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(crate) struct Seats {
 pub(crate) struct Seat {
     /// Requests whose answers are not yet through.
     asking: Arc<AtomicUsize>,
+    /// A request has come.
+    has_asked: Arc<AtomicBool>,
 }
 
 /// As long as it lives its seat is kept.
@@ -89,7 +91,13 @@ impl Seat {
     /// Keeps the seat.
     pub(crate) fn ask(&self) -> Asking {
         self.asking.fetch_add(1, Ordering::Relaxed);
+        self.has_asked.store(true, Ordering::Relaxed);
         Asking(self.clone())
+    }
+
+    /// No request has ever come.
+    pub(crate) fn has_asked_nothing(&self) -> bool {
+        !self.has_asked.load(Ordering::Relaxed)
     }
 
     fn is_idle(&self) -> bool {

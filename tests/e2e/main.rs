@@ -39,5 +39,6 @@ mod terminal;
 mod top;
 mod tornado;
 mod trees;
+mod upgrade;
 mod usage;
 mod why;

@@ -109,6 +109,7 @@ impl Restarts {
             | EventWord::Adopted
             | EventWord::EngineRestarted
             | EventWord::Upgraded
+            | EventWord::UpgradeFailed
             | EventWord::LogLost
             | EventWord::Notified => {}
         }

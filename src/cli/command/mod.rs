@@ -28,6 +28,7 @@ pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod uninstall;
 pub(crate) mod up;
+pub(crate) mod upgrade;
 pub(crate) mod version;
 pub(crate) mod web;
 pub(crate) mod why;

@@ -71,6 +71,7 @@ pub(crate) fn reload_words(event: &EventRecord) -> Option<String> {
         | EventWord::Adopted
         | EventWord::EngineRestarted
         | EventWord::Upgraded
+        | EventWord::UpgradeFailed
         | EventWord::LogLost
         | EventWord::Notified => return None,
     })
@@ -104,7 +105,9 @@ pub(crate) fn details(event: &EventRecord) -> String {
         let sure = certainty.map(|certainty| format!(" ({})", certainty_words(certainty))).unwrap_or_default();
         parts.push(format!("{}{sure}", cause_words(cause)));
     }
-    if let Some(ms) = event.ran_ms {
+    // It says so itself.
+    let upgrade = matches!(event.event, EventWord::Upgraded | EventWord::UpgradeFailed);
+    if let Some(ms) = event.ran_ms.filter(|_| !upgrade) {
         let verb = if event.event == EventWord::Ended { "ran" } else { "after" };
         parts.push(format!("{verb} {}", length(Duration::from_millis(ms))));
     }
@@ -130,6 +133,7 @@ pub(crate) fn tone(word: EventWord) -> Tone {
         | EventWord::ProbeFailed
         | EventWord::Backoff
         | EventWord::ReloadRolledBack
+        | EventWord::UpgradeFailed
         | EventWord::LogLost => Tone::Busy,
         EventWord::Unhealthy | EventWord::Failed | EventWord::CrashLooping | EventWord::ConfigRejected => Tone::Bad,
         EventWord::Starting

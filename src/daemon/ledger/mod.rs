@@ -9,6 +9,7 @@ pub(super) mod record;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -130,6 +131,17 @@ impl Ledger {
         self.length = frame::write(&file, 0, &batch)?;
         self.whole = self.length;
         Ok(self.file.insert(file))
+    }
+
+    /// All that the file says now; none: nothing is kept.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn copy(&self) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let mut bytes = vec![0; usize::try_from(self.length).map_err(|_| io::ErrorKind::FileTooLarge)?];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(Some(bytes))
     }
 
     /// Whether the file has grown so far that [`Self::open`] should begin another.

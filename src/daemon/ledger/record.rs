@@ -166,3 +166,34 @@ fn gather(records: Vec<Record<'static>>) -> Result<Remembered, Illegible> {
     let (Some(started_at), Some(plan)) = (began, plan) else { return Err(Illegible::Empty) };
     Ok(Remembered { started_at, plan, file, common, services, plans, sockets, notify, untold, told, written })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(batches: &[Vec<serde_json::Value>]) -> OwnedFd {
+        let file = crate::os::memfd::empty("test").unwrap();
+        let mut length = 0;
+        for batch in batches {
+            length += frame::write(&file, length, batch).unwrap();
+        }
+        file.into()
+    }
+
+    fn begun(v: u32) -> Vec<serde_json::Value> {
+        let started_at = serde_json::to_value(Timestamp(7)).unwrap();
+        vec![serde_json::json!({"Begun": {"v": v, "everup": "9.8.7", "started_at": started_at, "more": 1}})]
+    }
+
+    #[test]
+    fn what_a_newer_everup_keeps_is_refused_by_its_name_whatever_it_says() {
+        let later = vec![serde_json::json!({"Marvel": {"of": "the future"}})];
+        let told = read(kept(&[begun(VERSION + 1), later.clone()])).unwrap_err();
+        assert!(matches!(&told, Illegible::Version { everup, found } if everup == "9.8.7" && *found == VERSION + 1));
+        assert!(told.to_string().contains("everup 9.8.7"), "{told}");
+        // Of this version nothing unknown is passed over.
+        assert!(matches!(read(kept(&[begun(VERSION), later])), Err(Illegible::Foreign(_))));
+        assert!(matches!(read(kept(&[begun(VERSION)])), Err(Illegible::Empty)));
+        assert!(matches!(read(kept(&[])), Err(Illegible::Empty)));
+    }
+}

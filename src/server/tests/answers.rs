@@ -14,7 +14,9 @@ fn every_route_of_the_table_is_served_and_documented() {
         let operation = &document["paths"][route.path][method.to_ascii_lowercase()];
         assert_eq!(operation["operationId"], route.name, "{}", route.path);
         let body = if route.name == "signal" { r#"{"signal":"HUP"}"# } else { r#"{"instances":2}"# };
-        let body = if route.takes.is_some() && matches!(route.name, "signal" | "scale") { body } else { "" };
+        let body = if route.name == "upgrade" { r#"{"binary":"/usr/bin/everup"}"# } else { body };
+        let takes = matches!(route.name, "signal" | "scale" | "upgrade");
+        let body = if route.takes.is_some() && takes { body } else { "" };
         if route.name == "down" {
             continue; // ends the server; it has a test of its own
         }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::handle::{Handle, Request};
-use crate::model::command::{Command, Denied, DeniedCode, Outcome, ServiceOutcome};
+use crate::model::command::{Command, Denied, DeniedCode, Outcome, ServiceOutcome, Upgrading};
 use crate::model::event::{EventRecord, EventWord};
 use crate::model::names::{Pid, ServiceName};
 use crate::model::probe::{ProbeReport, ProbeRole};
@@ -291,6 +291,11 @@ impl Loop {
                         Some(_) | None => Ok(outcome(wait.is_some())),
                     };
                     let _ = reply.send(answer);
+                }
+                Request::Upgrade { binary, by, reply } => {
+                    self.asked.lock().unwrap().push(format!("upgrade {} by {}", binary.display(), by.0));
+                    let answer = Upgrading { v: 1, from: "0.1.0".to_owned(), to: "0.2.0".to_owned(), seq: 7 };
+                    let _ = reply.send(Ok(answer));
                 }
                 Request::Probe { target, reply } => {
                     let ok = target.service.as_str() != "worker";
