@@ -78,7 +78,9 @@ pub(super) async fn ask(
     let spec = SpawnSpec { session: Session::New, ..spec };
     let held: Vec<SocketKey> = [program.as_fd(), memory.as_fd()].map(|fd| processes.hold(fd)).into();
     let outcome = carry_out(&processes, "rehearsal".to_owned(), spec, None, held.clone(), LIMIT).await;
-    held.into_iter().for_each(|key| processes.release(key));
+    for key in held {
+        processes.release(key);
+    }
     understand(outcome.end.as_ref(), &outcome.output)
 }
 

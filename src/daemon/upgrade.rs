@@ -26,6 +26,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// How long the history may take to be written.
 const LAST_ROWS: Duration = Duration::from_secs(1);
 
+/// How a refusal begins.
+const NOT_UPGRADED: &str = "not upgraded: ";
+
 /// Where the answer goes.
 pub(super) type Reply = oneshot::Sender<Result<Upgrading, Denied>>;
 
@@ -124,7 +127,7 @@ impl Engine {
             return Err(denied(DeniedCode::BadRequest, message, "write an absolute path"));
         }
         let program =
-            Executable::open(binary).map_err(|unfit| not_upgraded(format!("{} {unfit}", binary.display())))?;
+            Executable::open(binary).map_err(|unfit| not_upgraded(&format!("{} {unfit}", binary.display())))?;
         let language = self.capabilities.as_ref().map_or(protocol::LANGUAGE, |capabilities| capabilities.language);
         Ok((program, memory, language))
     }
@@ -140,7 +143,7 @@ impl Engine {
             }
             Err(why) => {
                 let why = format!("{} {why}", upgrade.binary.display());
-                self.give_up_upgrade(not_upgraded(why));
+                self.give_up_upgrade(not_upgraded(&why));
             }
         }
     }
@@ -156,7 +159,7 @@ impl Engine {
     pub(super) fn go_on_upgrading(&mut self) -> bool {
         let Some(stage) = self.upgrade.as_ref().map(|upgrade| upgrade.stage) else { return false };
         if self.core.is_ending() {
-            self.give_up_upgrade(not_upgraded("everup is stopping".to_owned()));
+            self.give_up_upgrade(not_upgraded("everup is stopping"));
             return false;
         }
         let Some(upgrade) = &mut self.upgrade else { return false };
@@ -177,7 +180,7 @@ impl Engine {
                 } else {
                     format!("still under way: {}", awaited.join(", "))
                 };
-                self.give_up_upgrade(not_upgraded(message));
+                self.give_up_upgrade(not_upgraded(&message));
             }
             Stage::Waiting | Stage::Closing | Stage::Closed => {}
         }
@@ -227,7 +230,8 @@ impl Engine {
             let _ = reply.send(Err(why));
             return;
         }
-        self.tell_of_upgrade(&change, Some(&why.message), None);
+        let reason = why.message.strip_prefix(NOT_UPGRADED).unwrap_or(&why.message);
+        self.tell_of_upgrade(&change, Some(reason), None);
         if matches!(stage, Stage::Closing | Stage::Closed) && !self.core.is_ending() {
             let _ = self.stopping.send(false);
             if let Err(error) = self.open_doors() {
@@ -242,7 +246,7 @@ impl Engine {
         let gap_words = gap.map(|ms| format!(", {ms} ms without an engine")).unwrap_or_default();
         let (event, message) = match failed {
             None => (EventWord::Upgraded, format!("{from} → {to} by {by}{gap_words}")),
-            Some(why) => (EventWord::UpgradeFailed, format!("{from} stays, not {to}{gap_words}: {why}")),
+            Some(why) => (EventWord::UpgradeFailed, format!("to {to}: {why}; {from} goes on{gap_words}")),
         };
         let wall = self.now.wall;
         self.publisher.fact(Fact { message: Some(message), ran_ms: gap, ..Fact::new(event) }, wall);
@@ -283,8 +287,8 @@ pub(super) fn words(command: &Command, by: &Caller) -> String {
     format!("{what}{whom} (asked for by {})", by.0)
 }
 
-fn not_upgraded(why: String) -> Denied {
-    denied(DeniedCode::Conflict, format!("not upgraded: {why}"), "the running one goes on as it was")
+fn not_upgraded(why: &str) -> Denied {
+    denied(DeniedCode::Conflict, format!("{NOT_UPGRADED}{why}"), "the running one goes on as it was")
 }
 
 fn denied(code: DeniedCode, message: String, hint: &str) -> Denied {

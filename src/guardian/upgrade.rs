@@ -68,9 +68,10 @@ impl Programs {
             return Some(Handover { is_the_first: true });
         }
         let Trial { change, overdue, .. } = self.trial.take()?;
-        let why = match overdue {
-            true => format!("it had not taken over after {} s", TAKES_OVER / 1_000),
-            false => format!("it {how} before it had taken over"),
+        let why = if overdue {
+            format!("it had not taken over after {} s", TAKES_OVER / 1_000)
+        } else {
+            format!("it {how} before it had taken over")
         };
         crate::os::stderr::say(format_args!("not upgraded to {}: {why}; {} goes on", change.to, change.from));
         self.failed = Some(Upgrade { change, failed: Some(why) });

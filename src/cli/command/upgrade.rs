@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Upgrade, context: &Context) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let why = tame(report.message.as_deref().unwrap_or_default());
-    Err(Failure::failed(format!("not upgraded: {why}")).hint("everup's own log says more: .everup/everup.log"))
+    Err(Failure::failed(format!("not upgraded {why}")).hint("everup's own log says more: .everup/everup.log"))
 }
 
 impl Report {
