@@ -22,7 +22,7 @@ Usage: everup [OPTIONS] VERB [ARGS]
   run [opts] -- CMD…       wrap one program: keep it up, ask its health
   dev [SVC…] [-- CMD…]     develop: save a file and the new code serves
   up [SVC…] [-d]           make reality match supervisor.yaml
-  down                     stop everything, then the supervisor
+  down, upgrade            stop everything; let another everup take over
   start, stop, restart     one service or several
   scale, signal, reload    more or fewer copies; a signal; new code
   status [SVC] [-w]        who runs, and how (also: ps, ls)
@@ -33,7 +33,6 @@ Usage: everup [OPTIONS] VERB [ARGS]
   probe SVC                ask its health once, now
   init, check, config      propose a file; validate it; show it resolved
   web, doctor, demo        the status page; this machine; a show to play with
-  upgrade                  another everup takes over; services go on
   install, uninstall (for systemd), schema, completion, man, version
 
 Everywhere: -c FILE | -p NAME | --socket PATH  --json  --color WHEN  -v  -q

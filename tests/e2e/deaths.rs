@@ -42,7 +42,7 @@ fn a_signal_to_the_whole_group_is_one_orderly_stop() {
 
 #[test]
 fn without_its_guardian_everup_ends_what_it_started() {
-    let mut project = Project::up(IN_ORDER);
+    let mut project = Project::up(&format!("on_supervisor_death: kill\n{IN_ORDER}"));
     project.wait_ready("app");
     let (app, db) = (project.pid("app"), project.pid("db"));
     let guardian = raw(i64::from(project.supervisor().id()));
@@ -57,7 +57,7 @@ fn without_its_guardian_everup_ends_what_it_started() {
 
 #[test]
 fn what_a_killed_everup_took_along_is_explained_later() {
-    let mut project = Project::up("services:\n  web: {command: sleep 1000}\n");
+    let mut project = Project::up("on_supervisor_death: kill\nservices:\n  web: {command: sleep 1000}\n");
     project.wait_ready("web");
     let web = project.pid("web");
     wait_for("the state to be written", || project.read(".everup/state.json").contains(&format!("\"pid\":{web}")));

@@ -43,11 +43,11 @@ const CASES: &[Case] = &[
         "`command` belongs under a service or under `stop`",
     ),
     (
-        "services: {web: {command: x}}\non_supervisor_death: kill",
-        "2:1+19",
+        "services: {web: {command: x}}\non_supervisor_death: live",
+        "2:22+4",
         "on_supervisor_death",
-        "`on_supervisor_death` is not in this version yet",
-        "remove it: a later version of everup takes it",
+        "expected one of keep, kill, found `live`",
+        "",
     ),
     (
         "services: {web: {command: x, port: eighty}}",
