@@ -225,7 +225,8 @@ impl Drop for Project {
             let _ = self.everup(&["down", "--force"]);
         }
         let Some(mut child) = child else { return };
-        let until = Instant::now() + Duration::from_secs(15);
+        // Killed too early, the guardian would be replaced by an engine that still lives.
+        let until = Instant::now() + PATIENCE;
         while Instant::now() < until && child.try_wait().ok().flatten().is_none() {
             pause();
         }

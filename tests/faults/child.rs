@@ -1,5 +1,6 @@
 //! 14–30: what children do. Those that hide are in `trees.rs`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
 
@@ -162,10 +163,11 @@ fn f25_five_thousand_children_that_die_at_once_all_come_back() {
 /// Meanwhile a lone one that dies too does not wait for them.
 fn many_that_die_at_once_all_come_back(count: usize) {
     let services = count / 100;
-    let many: String = (0..services)
-        .map(|n| format!("  s{n}: {{command: sleep 1000, instances: 100, logs: none, restart: {{delay: 10ms}}}}\n"))
-        .collect();
-    let project = Project::up(&format!("history: {{interval: 1m}}\nservices:\n{many}"));
+    let mut many = "history: {interval: 1m}\nservices:\n".to_owned();
+    for n in 0..services {
+        let _ = writeln!(many, "  s{n}: {{command: sleep 1000, instances: 100, logs: none, restart: {{delay: 10ms}}}}");
+    }
+    let project = Project::up(&many);
     let pids = |run: u64| -> Vec<i32> {
         let status = project.status();
         let services = status["services"].as_array().cloned().unwrap_or_default();

@@ -11,8 +11,8 @@ fn strict() -> String {
     format!(
         "services:\n  \
          clock: {{command: \"sh -c 'while :; do echo >> ticks; sleep 0.1; done'\"}}\n  \
-         web: {{command: sleep 1000, health: {{exec: 'true', interval: 100ms, timeout: 300ms, failures: 1}}}}\n  \
-         fed: {{command: python3 {} READY=1 beat, watchdog: 1s, health: {{notify: true}}}}\n",
+         web: {{command: sleep 1000, health: {{exec: 'true', interval: 100ms, timeout: 1s, failures: 1}}}}\n  \
+         fed: {{command: python3 {} READY=1 beat, watchdog: 2s, health: {{notify: true}}}}\n",
         data("notify.py").display()
     )
 }
@@ -44,7 +44,7 @@ fn f65_an_engine_that_was_stopped_for_a_while_kills_nobody_for_it() {
     let project = up();
     for _ in 0..2 {
         project.signal_engine(Signal::SIGSTOP);
-        seconds(&project, 3);
+        seconds(&project, 4);
         project.signal_engine(Signal::SIGCONT);
         seconds(&project, 2);
     }
@@ -94,7 +94,7 @@ fn f71_everup_and_its_children_frozen_together_go_on_as_if_nothing_had_been() {
     for _ in 0..2 {
         freezer.freeze();
         let begun = std::time::Instant::now();
-        wait_for("some seconds to pass", || begun.elapsed().as_secs() >= 3);
+        wait_for("some seconds to pass", || begun.elapsed().as_secs() >= 4);
         freezer.thaw();
         seconds(&project, 2);
     }
