@@ -7,6 +7,7 @@ pub mod environment;
 pub mod host;
 pub mod identity;
 pub mod job;
+pub mod killpoint;
 pub mod limits;
 pub mod listen;
 pub mod lock;

@@ -27,6 +27,7 @@ mod people;
 mod plot;
 mod policies;
 mod probes;
+mod reconnect;
 mod resume;
 mod secrets;
 mod terminal;
