@@ -272,7 +272,7 @@ class Project:
             started[name, run] = fate
         right = 0
         with sqlite3.connect(f"file:{self.path('.everup/history.db')}?mode=ro", uri=True) as db:
-            rows = db.execute("SELECT service, instance, run, code, signal, cause FROM runs WHERE run IS NOT NULL").fetchall()
+            rows = db.execute("SELECT service, idx, run, code, signal, cause FROM runs WHERE run IS NOT NULL").fetchall()
             seqs = [seq for (seq,) in db.execute("SELECT seq FROM events ORDER BY seq")]
         ends = {}
         several = {"crash", "obey"}
