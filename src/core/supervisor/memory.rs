@@ -145,6 +145,8 @@ impl Supervisor {
             self.services.insert(name, service);
         }
         self.touched.all = true;
+        // Whether anything does is found out in the next step.
+        self.changing = true;
         self.deadline = self.find_deadline();
         self
     }
