@@ -149,7 +149,10 @@ impl From<ClientError> for Failure {
                     }
                 }
             }
-            error @ (ClientError::Silent { .. } | ClientError::Broken { .. }) => {
+            error @ ClientError::Restarted { .. } => {
+                Self::failed(error.to_string()).hint("`everup status` shows what became of it")
+            }
+            error @ (ClientError::Cut { .. } | ClientError::Silent { .. } | ClientError::Broken { .. }) => {
                 Self::new(Exit::NoSupervisor, error.to_string()).hint(
                     "`everup doctor` looks at this machine; the supervisor's own log is everup.log in its state folder",
                 )

@@ -1,12 +1,12 @@
 //! Changes that can be asked for, and waiting for them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::client::http::{Answer, Ask, encode};
-use crate::client::{ClientError, PATIENCE, parse};
+use crate::client::{ATTEMPTS, ClientError, PATIENCE, PAUSE, parse, reach};
 use crate::model::command::{Denied, DeniedCode, Outcome};
 use crate::model::names::ServiceName;
 use crate::model::signal::Signal;
@@ -82,6 +82,36 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Whether asking for it twice is the same as asking for it once.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Start(_) | Self::Stop(_) | Self::Scale { .. } | Self::Up { .. } | Self::Down { .. } => true,
+            Self::Restart { .. } | Self::Reload(_) | Self::Signal { .. } => false,
+        }
+    }
+
+    /// What a connection that ended over it means.
+    pub(crate) fn after(&self, error: ClientError, socket: &Path) -> ClientError {
+        match error {
+            // Whoever answers there now may know of it or not.
+            ClientError::Cut { .. } => match reach(socket) {
+                Ok(_) => ClientError::Restarted { socket: socket.to_owned() },
+                Err(gone) => gone,
+            },
+            error => error,
+        }
+    }
+
+    /// Where nobody is left to answer, everything is down.
+    pub(crate) fn done_by(&self, error: ClientError) -> Result<Outcome, ClientError> {
+        match (self, error) {
+            (Self::Down { .. }, ClientError::NoSupervisor { .. }) => Ok(Outcome { done: true, ..Outcome::default() }),
+            (_, error) => Err(error),
+        }
+    }
+}
+
 /// The file as an absolute path that JSON can carry.
 fn as_text(config: &PathBuf) -> Result<String, Denied> {
     let refused = |message: String| Denied { code: DeniedCode::BadRequest, message, hint: None };
@@ -98,11 +128,16 @@ fn as_text(config: &PathBuf) -> Result<String, Denied> {
 pub struct Pending {
     socket: PathBuf,
     answer: Option<Answer>,
+    action: Action,
+    wait: Option<Duration>,
+    /// How often it may be asked for once more.
+    attempts: u32,
 }
 
 impl Pending {
-    pub(crate) fn new(socket: PathBuf, answer: Answer) -> Self {
-        Self { socket, answer: Some(answer) }
+    pub(crate) fn new(socket: PathBuf, answer: Answer, action: Action, wait: Option<Duration>) -> Self {
+        let attempts = if action.is_repeatable() { ATTEMPTS } else { 0 };
+        Self { socket, answer: Some(answer), action, wait, attempts }
     }
 
     /// Waits up to `limit` for the answer; none when it is not there yet, or was given before.
@@ -110,6 +145,21 @@ impl Pending {
     /// # Errors
     /// [`ClientError`]; denied with `TimedOut` when `wait` ran out.
     pub fn poll(&mut self, limit: Duration) -> Result<Option<Outcome>, ClientError> {
+        match self.answered(limit) {
+            Err(error) if error.is_cut() && self.attempts > 0 => {
+                self.attempts -= 1;
+                std::thread::park_timeout(PAUSE.min(limit));
+                match self.ask_again() {
+                    Ok(()) => Ok(None),
+                    Err(error) => self.action.done_by(error).map(Some),
+                }
+            }
+            Err(error) => Err(self.action.after(error, &self.socket)),
+            answered => answered,
+        }
+    }
+
+    fn answered(&mut self, limit: Duration) -> Result<Option<Outcome>, ClientError> {
         let Some(answer) = &mut self.answer else {
             return Ok(None);
         };
@@ -121,5 +171,11 @@ impl Pending {
         };
         let text = answer.text(Some(PATIENCE)).map_err(|fault| fault.at(&self.socket))?.success(&self.socket)?;
         parse(&self.socket, &text).map(Some)
+    }
+
+    fn ask_again(&mut self) -> Result<(), ClientError> {
+        let ask = self.action.ask(self.wait)?;
+        self.answer = Some(Answer::to(&ask, reach(&self.socket)?).map_err(|fault| fault.at(&self.socket))?);
+        Ok(())
     }
 }

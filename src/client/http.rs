@@ -47,6 +47,8 @@ pub(crate) enum Fault {
     Silent,
     /// It is no HTTP, or not what was asked for.
     Odd(String),
+    /// The connection ended before the answer did.
+    Cut,
     /// The connection broke.
     Io(io::Error),
 }
@@ -55,7 +57,7 @@ impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
-            io::ErrorKind::UnexpectedEof => Self::Odd("it ends in the middle".to_owned()),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Cut,
             _ => Self::Io(error),
         }
     }
@@ -186,6 +188,7 @@ impl Read for Answer {
         let head = self.head().map_err(|fault| match fault {
             Fault::Silent => io::ErrorKind::TimedOut.into(),
             Fault::Odd(what) => io::Error::new(io::ErrorKind::InvalidData, what),
+            Fault::Cut => io::ErrorKind::UnexpectedEof.into(),
             Fault::Io(error) => error,
         })?;
         let left = match head.framing {
@@ -219,7 +222,7 @@ fn read_head(stream: &mut impl BufRead) -> Result<Option<Head>, Fault> {
     let mut next = |line: &mut String| -> Result<bool, Fault> {
         line.clear();
         if head.read_line(line)? == 0 {
-            return Err(odd("it ends in the middle"));
+            return Err(Fault::Cut);
         }
         line.truncate(line.trim_end().len());
         Ok(!line.is_empty())

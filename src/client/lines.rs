@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::client::http::{Answer, Fault, encode};
-use crate::client::{ClientError, Refusal, parse};
+pub use crate::client::cursor::Followed;
+
+use crate::client::cursor::Cursor;
+use crate::client::http::{Answer, Ask, Fault, encode};
+use crate::client::{ClientError, Refusal, again, begun, parse, reach};
 use crate::model::log::{Lost, Stream};
 
 /// A line, in bytes: a child's longest line with every byte escaped fits, and a project of thousands of instances.
@@ -104,19 +107,40 @@ pub enum Streamed<T> {
     Lost(u64),
 }
 
-/// A stream of objects; ends when the other side has no more, or goes.
+/// A stream of objects; ends when the other side has no more, or goes. One that follows goes on where it was when the
+/// engine dies and another takes its place.
 #[derive(Debug)]
 pub struct Lines<T> {
     socket: PathBuf,
     body: BufReader<Answer>,
+    cursor: Cursor,
     over: bool,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T> Lines<T> {
-    pub(crate) fn new(socket: PathBuf, answer: Answer) -> Result<Self, Fault> {
+    pub(crate) fn new(socket: PathBuf, answer: Answer, cursor: Cursor) -> Result<Self, Fault> {
         answer.endless()?;
-        Ok(Self { socket, body: BufReader::new(answer), over: false, of: PhantomData })
+        Ok(Self { socket, body: BufReader::new(answer), cursor, over: false, of: PhantomData })
+    }
+
+    /// Ends with its connection, whoever answers there afterwards.
+    #[must_use]
+    pub fn of_one_connection(self) -> Self {
+        Self { cursor: Cursor::NONE, ..self }
+    }
+
+    /// Asks for what comes behind the last that was read.
+    fn reconnect(&mut self) -> Result<bool, ClientError> {
+        let Some(path) = self.cursor.go_on() else { return Ok(false) };
+        let ask = Ask::get(path);
+        let answer = again(|| {
+            let answer = Answer::to(&ask, reach(&self.socket)?).map_err(|fault| fault.at(&self.socket))?;
+            begun(answer, &self.socket)
+        })?;
+        answer.endless().map_err(|fault| fault.at(&self.socket))?;
+        self.body = BufReader::new(answer);
+        Ok(true)
     }
 
     /// Ends it with [`ClientError::Silent`] when nothing comes for so long.
@@ -137,25 +161,36 @@ impl<T> Lines<T> {
     }
 
     /// The next line as it came, without its end; waits for it.
-    pub fn next_text(&mut self) -> Option<Result<String, ClientError>> {
-        if self.over {
-            return None;
+    fn next_text(&mut self) -> Option<Result<String, ClientError>> {
+        while !self.over {
+            let mut line = String::new();
+            let fault = match (&mut self.body).take(LINE_SIZE).read_line(&mut line) {
+                Ok(0) => break,
+                Ok(_) if line.ends_with('\n') => {
+                    line.pop();
+                    return Some(Ok(line));
+                }
+                Ok(_) => Fault::Odd("a line does not end".to_owned()),
+                Err(error) => error.into(),
+            };
+            let went_on = match fault {
+                Fault::Cut => self.reconnect(),
+                Fault::Silent | Fault::Odd(_) | Fault::Io(_) => Ok(false),
+            };
+            match went_on {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.over = true;
+                    return Some(Err(fault.at(&self.socket)));
+                }
+                Err(error) => {
+                    self.over = true;
+                    return Some(Err(error));
+                }
+            }
         }
-        let mut line = String::new();
-        let fault = match (&mut self.body).take(LINE_SIZE).read_line(&mut line) {
-            Ok(0) => {
-                self.over = true;
-                return None;
-            }
-            Ok(_) if line.ends_with('\n') => {
-                line.pop();
-                return Some(Ok(line));
-            }
-            Ok(_) => Fault::Odd("a line does not end".to_owned()),
-            Err(error) => error.into(),
-        };
         self.over = true;
-        Some(Err(fault.at(&self.socket)))
+        None
     }
 }
 
@@ -171,18 +206,24 @@ impl HangUp {
     }
 }
 
-impl<T: DeserializeOwned> Iterator for Lines<T> {
+impl<T: DeserializeOwned + Followed> Iterator for Lines<T> {
     type Item = Result<Streamed<T>, ClientError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.next_text()?.and_then(|line| {
-            if line.starts_with(r#"{"lost""#) {
-                return parse(&self.socket, &line).map(|Lost { lost }| Streamed::Lost(lost));
+        loop {
+            let next = self.next_text()?.and_then(|line| {
+                if line.starts_with(r#"{"lost""#) {
+                    return parse(&self.socket, &line).map(|Lost { lost }| Streamed::Lost::<T>(lost));
+                }
+                if line.starts_with(r#"{"error""#) {
+                    return Err(parse::<Refusal>(&self.socket, &line)?.error.into());
+                }
+                parse(&self.socket, &line).map(Streamed::Item)
+            });
+            match &next {
+                Ok(Streamed::Item(item)) if !item.is_new(&mut self.cursor) => {}
+                _ => return Some(next),
             }
-            if line.starts_with(r#"{"error""#) {
-                return Err(parse::<Refusal>(&self.socket, &line)?.error.into());
-            }
-            parse(&self.socket, &line).map(Streamed::Item)
-        }))
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! connection of its own, so calls may overlap: while one waits for a restart, another asks for the status.
 
 pub mod action;
+mod cursor;
 mod http;
 pub mod lines;
 pub mod registry;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::action::{Action, Pending};
+use crate::client::cursor::Cursor;
 use crate::client::http::{Answer, Ask, Fault};
 use crate::client::lines::{EventArgs, Lines, LogArgs};
 use crate::model::command::{Denied, DeniedCode, Outcome, Upgrading};
@@ -35,6 +37,13 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The project comes each second; a supervisor that says nothing for so long is stuck.
 const STUCK: Duration = Duration::from_secs(10);
+
+/// So often a question is asked once more when whoever was asked has died over it. Who asks then waits until there is
+/// another: the control socket stays open.
+const ATTEMPTS: u32 = 10;
+
+/// How long before that.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Probes bring their own time limits, which the other side ends after a minute.
 const PROBES: Duration = Duration::from_mins(1);
@@ -62,6 +71,18 @@ pub enum ClientError {
         /// Where.
         socket: PathBuf,
     },
+    /// The connection ended before the answer did, and nobody can tell whether what was asked for is done.
+    #[error("everup's engine was restarted before it answered: whether this was done is not known")]
+    Restarted {
+        /// Where.
+        socket: PathBuf,
+    },
+    /// The connection ended before the answer did.
+    #[error("cannot read the answer from {}: it ends in the middle", socket.display())]
+    Cut {
+        /// Where.
+        socket: PathBuf,
+    },
     /// The connection broke, or what came was no answer.
     #[error("cannot read the answer from {}: {reason}", socket.display())]
     Broken {
@@ -70,6 +91,13 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl ClientError {
+    /// Whether whoever was asked may have died over it and another answers in its place.
+    fn is_cut(&self) -> bool {
+        matches!(self, Self::Cut { .. })
+    }
 }
 
 /// Which usage is wanted.
@@ -159,7 +187,8 @@ impl Client {
     /// [`ClientError`]; denied when nothing of it runs.
     pub fn probe(&self, selector: &str) -> Result<Vec<ProbeReport>, ClientError> {
         let ask = Ask::post(format!("/v1/services/{}/probe", http::encode(selector)), None);
-        let Probed { probes } = self.read(&self.text(&ask, PROBES.saturating_add(PATIENCE))?)?;
+        // It changes nothing.
+        let Probed { probes } = self.read(&self.text_again(&ask, PROBES.saturating_add(PATIENCE))?)?;
         Ok(probes)
     }
 
@@ -182,8 +211,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; denied with `TimedOut` when `wait` ran out.
     pub fn act(&self, action: &Action, wait: Option<Duration>) -> Result<Outcome, ClientError> {
-        let text = self.text(&action.ask(wait)?, wait.unwrap_or_default().saturating_add(PATIENCE))?;
-        self.read(&text)
+        let (ask, patience) = (action.ask(wait)?, wait.unwrap_or_default().saturating_add(PATIENCE));
+        let answered = if action.is_repeatable() { self.text_again(&ask, patience) } else { self.text(&ask, patience) };
+        match answered {
+            Ok(text) => self.read(&text),
+            Err(error) => Err(action.after(error, &self.socket)).or_else(|error| action.done_by(error)),
+        }
     }
 
     /// Asks for a change and returns at once: meanwhile the status tells how far it is.
@@ -192,7 +225,7 @@ impl Client {
     /// [`ClientError`] when it could not be sent.
     pub fn begin(&self, action: &Action, wait: Option<Duration>) -> Result<Pending, ClientError> {
         let answer = self.send(&action.ask(wait)?)?;
-        Ok(Pending::new(self.socket.clone(), answer))
+        Ok(Pending::new(self.socket.clone(), answer, action.clone(), wait))
     }
 
     /// What services wrote.
@@ -200,7 +233,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn logs(&self, args: &LogArgs) -> Result<Lines<LogLine>, ClientError> {
-        self.lines(args.path())
+        self.lines(args.path(), Cursor::of_logs(args))
     }
 
     /// The timeline.
@@ -208,7 +241,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn events(&self, args: &EventArgs) -> Result<Lines<EventRecord>, ClientError> {
-        self.lines(args.path())
+        self.lines(args.path(), Cursor::of_events(args))
     }
 
     /// What a service (or one instance, as `web/2`) used over time.
@@ -231,11 +264,16 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn overviews(&self) -> Result<Lines<Overview>, ClientError> {
-        self.lines("/v1/overview?follow=true".to_owned())?.silent_at_most(STUCK)
+        self.lines("/v1/overview?follow=true".to_owned(), Cursor::NONE)?.silent_at_most(STUCK)
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.read(&self.text(&Ask::get(path.to_owned()), PATIENCE)?)
+        self.read(&self.text_again(&Ask::get(path.to_owned()), PATIENCE)?)
+    }
+
+    /// As [`Self::text`]; asks again when whoever was asked has died over it.
+    fn text_again(&self, ask: &Ask, patience: Duration) -> Result<String, ClientError> {
+        again(|| self.text(ask, patience))
     }
 
     fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ClientError> {
@@ -246,14 +284,10 @@ impl Client {
         self.send(ask)?.text(Some(patience)).map_err(|fault| fault.at(&self.socket))?.success(&self.socket)
     }
 
-    fn lines<T: DeserializeOwned>(&self, path: String) -> Result<Lines<T>, ClientError> {
-        let mut answer = self.send(&Ask::get(path))?;
-        let status = answer.status(Some(PATIENCE)).map_err(|fault| fault.at(&self.socket))?;
-        if status != 200 {
-            let text = answer.text(Some(PATIENCE)).map_err(|fault| fault.at(&self.socket))?.success(&self.socket)?;
-            return Err(Fault::Odd(format!("status {status} with {} bytes", text.len())).at(&self.socket));
-        }
-        Lines::new(self.socket.clone(), answer).map_err(|fault| fault.at(&self.socket))
+    fn lines<T>(&self, path: String, cursor: Cursor) -> Result<Lines<T>, ClientError> {
+        let ask = Ask::get(path);
+        let answer = again(|| begun(self.send(&ask)?, &self.socket))?;
+        Lines::new(self.socket.clone(), answer, cursor).map_err(|fault| fault.at(&self.socket))
     }
 
     fn send(&self, ask: &Ask) -> Result<Answer, ClientError> {
@@ -264,6 +298,27 @@ impl Client {
         };
         Answer::to(ask, stream).map_err(|fault| fault.at(&self.socket))
     }
+}
+
+/// Asks until there is an answer, or a reason why there is none.
+fn again<T>(mut ask: impl FnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
+    for _ in 1..ATTEMPTS {
+        match ask() {
+            Err(error) if error.is_cut() => std::thread::park_timeout(PAUSE),
+            answered => return answered,
+        }
+    }
+    ask()
+}
+
+/// An answer that began well.
+fn begun(mut answer: Answer, socket: &Path) -> Result<Answer, ClientError> {
+    let status = answer.status(Some(PATIENCE)).map_err(|fault| fault.at(socket))?;
+    if status == 200 {
+        return Ok(answer);
+    }
+    let text = answer.text(Some(PATIENCE)).map_err(|fault| fault.at(socket))?.success(socket)?;
+    Err(Fault::Odd(format!("status {status} with {} bytes", text.len())).at(socket))
 }
 
 fn reach(socket: &Path) -> Result<std::os::unix::net::UnixStream, ClientError> {
@@ -295,6 +350,7 @@ impl Fault {
         let socket = socket.to_owned();
         match self {
             Self::Silent => ClientError::Silent { socket },
+            Self::Cut => ClientError::Cut { socket },
             Self::Odd(reason) => ClientError::Broken { socket, reason },
             Self::Io(error) => ClientError::Broken { socket, reason: error.to_string() },
         }

@@ -16,7 +16,7 @@ use crate::model::units::Moment;
 
 /// A service with its instances.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Service {
+pub struct Service {
     pub(crate) name: ServiceName,
     #[serde(skip, default = "crate::model::bare::nameless")]
     pub(crate) plan: Arc<ServicePlan>,
@@ -64,6 +64,11 @@ pub(crate) enum Standing {
 }
 
 impl Service {
+    /// Its name.
+    pub fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
     /// A service none of whose instances has started.
     pub(crate) fn new(plan: &Arc<ServicePlan>, runs: &BTreeMap<InstanceId, Run>) -> Self {
         let mut service = Self {

@@ -41,6 +41,7 @@ use crate::model::status::Warning;
 use crate::model::units::{Now, bytes};
 use crate::os::clock;
 use crate::os::identity::Identity;
+use crate::os::killpoint;
 use crate::os::oom::OomReading;
 
 /// Messages of the guardian's taken in one turn, so that people are heard in a storm, too.
@@ -265,9 +266,11 @@ impl Engine {
             FromGuardian::Spawned { token, pid, cgroup, limited } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
                     self.processes.spawned(token, pid, cgroup, limited, inodes(&fds));
+                    killpoint::pass("spawned-before");
                     // Confirmed once more by a guardian that has taken it over, or begun under an earlier everup.
                     let goes_on = running.pid.is_some() || self.adopted.remove(&token);
                     self.attach(&running.instance, running.run, fds, goes_on);
+                    killpoint::pass("spawned-after");
                     Some(Event::Spawned { instance: running.instance, run: running.run, pid })
                 }
                 Owner::Command(teller) => tell(&teller, CommandNews::Spawned(fds)),
@@ -283,6 +286,7 @@ impl Engine {
             },
             FromGuardian::Ended { token, end, tree_empty, oom_kills, .. } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
+                    killpoint::pass("ended");
                     if let Some(terminal) = self.terminal.as_mut().filter(|t| t.serves(&running.instance)) {
                         terminal.settle();
                     }
@@ -305,6 +309,7 @@ impl Engine {
             },
             FromGuardian::TreeGone { token } => match self.processes.owner(token)? {
                 Owner::Run(running) => {
+                    killpoint::pass("tree-gone");
                     self.over(token);
                     Some(Event::TreeGone { instance: running.instance, run: running.run })
                 }
@@ -337,7 +342,9 @@ impl Engine {
     /// A run is written down; once it is over, too, the guardian may forget it.
     pub(super) fn forget_run(&mut self, instance: &InstanceId, run: Run) {
         if let Some(token) = self.forgettable.remove(&(instance.clone(), run)) {
+            killpoint::pass("forget-before");
             self.processes.forget(token);
+            killpoint::pass("forget-after");
         }
     }
 

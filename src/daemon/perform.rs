@@ -17,6 +17,7 @@ use crate::model::event::{EventWord, Fact};
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{LogsTo, ServicePlan};
 use crate::model::service::{End, SpawnStage};
+use crate::os::killpoint;
 use crate::os::spawn::SpawnFailure;
 use crate::probe::command::RunCommand;
 
@@ -33,12 +34,15 @@ impl Engine {
             match action {
                 Action::Spawn { instance, run, plan } => events.extend(self.spawn(&instance, run, &plan)),
                 Action::Signal { instance, run, signal, scope } => {
+                    killpoint::pass("signal-before");
                     self.processes.signal(&instance, run, signal.number(), scope == Scope::Tree);
+                    killpoint::pass("signal-after");
                 }
                 Action::EndTree { instance, run, overdue } => {
                     if overdue {
                         self.publisher.meter.killed(&instance, run);
                     }
+                    killpoint::pass("end-tree-before");
                     self.processes.end_tree_of(&instance, run);
                 }
                 Action::Look { instance, run } => events.extend(self.look_at(instance, run)),
@@ -56,6 +60,7 @@ impl Engine {
                 }
                 Action::Record(fact) => self.record(fact),
                 Action::Answer { id, result } => {
+                    killpoint::pass("answer-before");
                     self.publish();
                     if let Some(reply) = self.replies.remove(&id) {
                         // An asker that has gone needs no answer.
@@ -69,6 +74,7 @@ impl Engine {
     }
 
     fn spawn(&mut self, instance: &InstanceId, run: Run, plan: &Arc<ServicePlan>) -> Option<Event> {
+        killpoint::pass("spawn-before");
         let told = self.told(instance, run, plan, None);
         let spec = match spawn::program(plan, &self.inherited, &told) {
             Ok(spec) => spec,
@@ -107,6 +113,7 @@ impl Engine {
             LogsTo::None => [StdioSpec::Null; 3],
         };
         self.processes.spawn(owner, label, spec, stdio, &[], sockets);
+        killpoint::pass("spawn-after");
         None
     }
 
@@ -133,6 +140,7 @@ impl Engine {
     }
 
     fn run_hook(&mut self, instance: InstanceId, run: Run, plan: &Arc<ServicePlan>, occasion: Occasion) {
+        killpoint::pass("hook-before");
         let hook = occasion.hook;
         let words = match hook {
             Hook::BeforeStart => &plan.hooks.before_start,

@@ -20,6 +20,7 @@ use crate::model::service::{Cause, Certainty};
 use crate::model::status::Status;
 use crate::model::units::{Now, Timestamp};
 use crate::model::why::Change;
+use crate::os::killpoint;
 
 /// Events a slow reader may lag behind before it is told how many it lost.
 pub(super) const FOLLOWED: usize = 1_024;
@@ -89,7 +90,9 @@ impl Publisher {
             message: fact.message,
         });
         self.ledger.tell(number, &record, over.as_ref());
+        killpoint::pass("tell");
         self.recorder.event(record.clone());
+        killpoint::pass("told");
         // Without followers there is nobody to tell.
         let _ = self.events.send(record);
         over
@@ -102,7 +105,9 @@ impl Publisher {
 
     /// Keeps an end of a run that is about to be written down.
     pub(super) fn keep_end(&mut self, end: &RunRecord) {
+        killpoint::pass("end-before");
         self.ledger.write(end, self.seq);
+        killpoint::pass("end-after");
     }
 
     /// Goes on after an earlier engine: writes down what it told, and numbers what follows behind it.

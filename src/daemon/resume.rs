@@ -19,6 +19,7 @@ use crate::model::names::{InstanceId, Run};
 use crate::model::plan::{OnSupervisorDeath, Plan};
 use crate::model::status::Warning;
 use crate::model::units::Timestamp;
+use crate::os::killpoint;
 use crate::os::listen::Listener;
 use crate::os::notify::NotifySocket;
 
@@ -118,7 +119,11 @@ impl Engine {
 
     pub(super) fn remember_anew(&mut self) {
         match self.publisher.ledger.open(&mut self.core) {
-            Ok(memory) => self.processes.remember(Some(memory.as_fd())),
+            Ok(memory) => {
+                killpoint::pass("compact-before");
+                self.processes.remember(Some(memory.as_fd()));
+                killpoint::pass("compact-after");
+            }
             Err(error) => self.cannot_remember(&error),
         }
     }
@@ -168,6 +173,7 @@ impl Engine {
         let saved = self.publisher.recorder.last_seq();
         told.retain(|(event, end)| end.is_some() || event.seq > saved);
         self.publisher.ledger.recall(told.clone(), untold.values().cloned());
+        killpoint::pass("inherit");
         self.legacy = Some(legacy);
     }
 
@@ -202,6 +208,7 @@ impl Engine {
                 }
             }
         }
+        killpoint::pass("take-up-begun");
         self.tell_of_death(&resumed);
         for fact in untold {
             self.record(fact);
@@ -209,13 +216,16 @@ impl Engine {
         for end in ends {
             self.complete(end);
         }
+        killpoint::pass("take-up-told");
         if self.core.is_ending() {
             // The signal that asked for it may come once more.
             self.told_to_stop = Some(self.now.moment);
         }
         let (actions, lost) = self.core.take_up(self.now, |id, run| witnesses.get(&(id.clone(), run)).copied());
         self.keep(&actions);
+        killpoint::pass("take-up-kept");
         let mut news = self.perform(actions);
+        killpoint::pass("take-up-done");
         news.extend(heard);
         news.extend(lost);
         news.push(Event::Tick);

@@ -16,6 +16,7 @@ use crate::model::status::Held;
 use crate::model::units::Timestamp;
 use crate::os::clock;
 use crate::os::identity::Identity;
+use crate::os::killpoint;
 
 const FILE: &str = "state.json";
 
@@ -246,7 +247,10 @@ fn replace(dir: &Path, state: &State) -> io::Result<()> {
     let fresh = dir.join("state.json.new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(&text)?;
-    std::fs::rename(fresh, dir.join(FILE))
+    killpoint::pass("state-before");
+    std::fs::rename(fresh, dir.join(FILE))?;
+    killpoint::pass("state-after");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::model::event::EventRecord;
 use crate::model::names::{InstanceId, Run};
 use crate::model::plan::HistoryPlan;
 use crate::model::units::Timestamp;
+use crate::os::killpoint;
 
 /// The version of a file with every step taken.
 pub(super) const VERSION: u32 = 3;
@@ -214,7 +215,9 @@ impl Store {
             keep::insert(&transaction, &mut self.tracks, rows)?;
         }
         let minute_over = !batch.rows.is_empty() && keep::roll_up(&transaction, batch.read_at)?;
+        killpoint::pass("store-before");
         transaction.commit()?;
+        killpoint::pass("store-after");
         Ok(minute_over)
     }
 

@@ -7,6 +7,7 @@ use nix::fcntl::OFlag;
 use crate::logs::folder::Folder;
 use crate::logs::index;
 use crate::logs::names::Place;
+use crate::os::killpoint;
 
 /// Ages the log of `place` and its index by one, keeping `keep` older logs; with 0 the current one goes.
 ///
@@ -28,11 +29,14 @@ pub(super) fn rotate(place: &Place, keep: u32) -> io::Result<()> {
         } else {
             let (older_log, older_index) = place.aged(age + 1);
             logs.rename(&log, &older_log)?;
+            killpoint::pass("rotate-log");
             // Nothing under the older index's name may outlive a log without one.
             state.remove(&older_index)?;
             state.rename(&index, &older_index)?;
+            killpoint::pass("rotate-index");
         }
     }
+    killpoint::pass("rotated");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ pub mod executable;
 pub mod host;
 pub mod identity;
 pub mod job;
+pub mod killpoint;
 pub mod limits;
 pub mod listen;
 pub mod lock;

@@ -33,6 +33,7 @@ mod plot;
 mod policies;
 mod privileges;
 mod probes;
+mod reconnect;
 mod resume;
 mod secrets;
 mod terminal;

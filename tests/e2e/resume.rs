@@ -12,11 +12,11 @@ use serde_json::Value;
 use crate::support::{PATIENCE, Project, alive, data, free_port, kill, python, wait_for};
 
 /// `tests/data/resume.py` doing `what`.
-fn child(what: &str) -> String {
+pub(crate) fn child(what: &str) -> String {
     format!("python3 {} {what}", data("resume.py").display())
 }
 
-fn engine(project: &Project) -> i32 {
+pub(crate) fn engine(project: &Project) -> i32 {
     let mut pid = None;
     wait_for("the engine to tell its pid", || {
         pid = project.status()["engine_pid"].as_i64();
@@ -34,7 +34,7 @@ fn kill_engine_by(project: &Project, signal: Signal) {
     });
 }
 
-fn kill_engine(project: &Project) {
+pub(crate) fn kill_engine(project: &Project) {
     kill_engine_by(project, Signal::SIGKILL);
 }
 
@@ -78,7 +78,7 @@ impl Drop for Gap {
     }
 }
 
-fn send(pid: i32, signal: Signal) {
+pub(crate) fn send(pid: i32, signal: Signal) {
     assert!(pid > 1, "not a process to signal");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it can be signalled");
 }

@@ -103,6 +103,11 @@ impl Files {
         }
     }
 
+    /// The engine has died, and the checks that it had run with it.
+    pub(crate) fn lose_engine(&mut self) {
+        self.checks.clear();
+    }
+
     /// Lets everything up to `now` happen, and returns the news that have arrived.
     pub(crate) fn run_until(&mut self, dice: &mut Dice, now: u64, plan: &Plan) -> Vec<Event> {
         while let Some(Reverse((at, service, path))) = self.writes.peek().filter(|write| write.0.0 <= now).cloned() {

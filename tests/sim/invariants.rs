@@ -115,6 +115,14 @@ impl Watch {
         self.exits > 0
     }
 
+    /// The engine has died: nobody waits for an answer any more, and what it had asked was never answered.
+    pub(crate) fn lose_engine(&mut self) {
+        self.open.clear();
+        for (_, seen) in self.runs.values_mut() {
+            seen.asked.clear();
+        }
+    }
+
     pub(crate) fn check(&mut self, step: &Step<'_>) -> Checked {
         self.hear(step);
         if step.core.is_ending() {

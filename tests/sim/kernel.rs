@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use everup::core::action::Scope;
 use everup::core::event::{Event, Hook, Notice, Traces};
+use everup::core::supervisor::memory::Witness;
 use everup::model::names::{InstanceId, Pid, Run};
 use everup::model::plan::{Kind, ReloadPlan, ServicePlan};
 use everup::model::probe::{Failure, ProbeKind, ProbePlan, ProbeRole, Verdict};
@@ -44,6 +45,8 @@ pub(crate) struct Tree {
     /// From when on its probes fail, and whether by hanging.
     sick_from: Option<u64>,
     doomed: bool,
+    /// Those it was sent.
+    signals: u64,
     unkillable: bool,
     news_at: u64,
 }
@@ -110,6 +113,49 @@ impl Kernel {
     /// The runs of `id` of which a process is alive or being made.
     pub(crate) fn alive<'a>(&'a self, id: &'a InstanceId) -> impl Iterator<Item = Run> + 'a {
         self.trees.iter().filter(move |((of, _), tree)| of == id && tree.is_alive()).map(|((_, run), _)| *run)
+    }
+
+    /// The engine has died: what was asked of others and not answered is answered to nobody.
+    pub(crate) fn lose_engine(&mut self) {
+        self.due.retain(|Reverse(Entry(_, _, due))| {
+            !matches!(due, Due::News(Event::Probed { .. } | Event::HookEnded { .. } | Event::Used { .. }))
+        });
+    }
+
+    /// News that an engine has heard and forgotten: the guardian tells again what it knows.
+    pub(crate) fn hear_again(&mut self, now: u64, news: Vec<Event>) {
+        for event in news {
+            match event {
+                Event::Spawned { .. } | Event::Ended { .. } | Event::TreeGone { .. } | Event::Notified { .. } => {
+                    self.at(now, Due::News(event));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What the guardian knows of a run.
+    pub(crate) fn witness(&self, life: &Life) -> Option<Witness> {
+        let tree = self.trees.get(life)?;
+        let is_news = |due: &Due| match due {
+            Due::News(event) => event.run() == Some((&life.0, life.1)),
+            _ => false,
+        };
+        let untold = self.due.iter().any(|Reverse(Entry(_, _, due))| is_news(due));
+        (tree.is_alive() || untold).then_some(Witness { signals: tree.signals })
+    }
+
+    /// What the guardian tells a successor of each run that lives, whether or not it was told before.
+    pub(crate) fn known(&self) -> Vec<Event> {
+        let mut news = vec![];
+        for ((instance, run), tree) in self.trees.iter().filter(|(_, tree)| tree.is_alive()) {
+            let is_spawned = |due: &Due| matches!(due, Due::News(Event::Spawned { instance: i, run: r, .. }) if (i, r) == (instance, run));
+            let told = tree.main != Main::Making && !self.due.iter().any(|Reverse(Entry(_, _, due))| is_spawned(due));
+            if told {
+                news.push(Event::Spawned { instance: instance.clone(), run: *run, pid: tree.pid });
+            }
+        }
+        news
     }
 
     pub(crate) fn any_alive(&self) -> bool {
@@ -211,6 +257,7 @@ impl Kernel {
             temper: if self.calm { Temper::Obeys(10) } else { temper },
             sick_from: None,
             doomed: false,
+            signals: 0,
             news_at: now,
         };
         let life = (instance, run);
@@ -297,6 +344,7 @@ impl Kernel {
 
     pub(crate) fn signal(&mut self, dice: &mut Dice, now: u64, life: &Life, signal: Signal, scope: Scope) {
         let Some(tree) = self.trees.get_mut(life) else { return };
+        tree.signals |= 1 << (signal.number() - 1);
         if tree.plan.reload == ReloadPlan::Signal(signal) && (self.calm || dice.percent(85)) {
             // It reads its code anew, and most say when they have.
             let (says, alive) = (tree.plan.wants_notify(), tree.main == Main::Alive);

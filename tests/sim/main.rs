@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a broken world should fail loudly")]
 
+mod deaths;
 mod dice;
 mod files;
 mod invariants;
@@ -33,8 +34,8 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-fn told(seed: u64, violation: &Violation) -> String {
-    let replay = try_run(seed, Options { trace: true, ..Options::default() });
+fn told(seed: u64, options: Options, violation: &Violation) -> String {
+    let replay = try_run(seed, Options { trace: true, ..options });
     let trace: Vec<String> = replay.trace.into();
     format!(
         "seed {seed} breaks \"{}\": {}\n{}\nagain: EVERUP_SEED={seed} cargo test --test sim\n",
@@ -46,7 +47,17 @@ fn told(seed: u64, violation: &Violation) -> String {
 
 #[test]
 fn every_invariant_holds_in_every_world() {
-    let (first, count) = number("EVERUP_SEED").map_or((1, number("EVERUP_SEEDS").unwrap_or(20_000)), |seed| (seed, 1));
+    in_many_worlds(Options::default(), 20_000);
+}
+
+/// Each of its successors goes on from what was written down, at any moment.
+#[test]
+fn every_invariant_holds_though_the_engine_dies() {
+    in_many_worlds(Options { mortal: true, ..Options::default() }, 4_000);
+}
+
+fn in_many_worlds(options: Options, usual: u64) {
+    let (first, count) = number("EVERUP_SEED").map_or((1, number("EVERUP_SEEDS").unwrap_or(usual)), |seed| (seed, 1));
     let (next, steps) = (AtomicU64::new(first), AtomicU64::new(0));
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4);
     let broken: Vec<(u64, Violation)> = std::thread::scope(|scope| {
@@ -57,7 +68,7 @@ fn every_invariant_holds_in_every_world() {
                 if seed >= first + count || broken.len() >= 50 {
                     return broken;
                 }
-                let report = try_run(seed, Options::default());
+                let report = try_run(seed, options);
                 steps.fetch_add(report.steps, Ordering::Relaxed);
                 broken.extend(report.violation.map(|violation| (seed, violation)));
             }
@@ -73,7 +84,7 @@ fn every_invariant_holds_in_every_world() {
     let samples: Vec<String> = names
         .iter()
         .filter_map(|name| broken.iter().find(|(_, violation)| violation.name == *name))
-        .map(|(seed, violation)| told(*seed, violation))
+        .map(|(seed, violation)| told(*seed, options, violation))
         .collect();
     assert!(samples.is_empty(), "{}\n{} of {count} seeds are broken", samples.join("\n"), broken.len());
 }

@@ -15,6 +15,7 @@ use everup::model::signal::Signal;
 use everup::model::status::ServiceStatus;
 use everup::model::units::{Moment, Now, Timestamp};
 
+use crate::deaths::Book;
 use crate::dice::Dice;
 use crate::files::Files;
 use crate::invariants::{Checked, Step, Violation, Watch, ensure};
@@ -28,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) trace: bool,
     /// Let the wall clock jump about: nothing may depend on it.
     pub(crate) wall_jumps: bool,
+    /// Let the engine die now and then: its successor goes on from what it wrote down.
+    pub(crate) mortal: bool,
     /// Keep every action, to compare runs.
     pub(crate) keep: bool,
 }
@@ -49,6 +52,12 @@ struct World {
     options: Options,
     now: u64,
     core: Supervisor,
+    /// What was written down, where the engine can die.
+    book: Option<Book>,
+    /// Decides about life and death.
+    fate: Dice,
+    /// What a successor does before all else.
+    first: Vec<Action>,
     kernel: Kernel,
     files: Files,
     /// Services whose apps write into their own folder, and how long after each start.
@@ -72,7 +81,8 @@ pub(crate) fn run(seed: u64, options: Options) -> Report {
     let now = dice.between(0, 1_000_000);
     let seeds = Seeds { dice: seed, shutdown_budget, ..Seeds::default() };
     let only: Vec<ServiceName> = if dice.percent(10) { vec![plan.services[0].name.clone()] } else { vec![] };
-    let core = Supervisor::new(plan, seeds, &only);
+    let mut core = Supervisor::new(plan, seeds, &only);
+    let book = options.mortal.then(|| Book::new(&mut core));
     let statuses = core.statuses(Moment(now));
     let mut writers = BTreeMap::new();
     for index in 0..6 {
@@ -87,6 +97,9 @@ pub(crate) fn run(seed: u64, options: Options) -> Report {
         options,
         now,
         core,
+        book,
+        fate: Dice::new(seed ^ 0xDEAD),
+        first: vec![],
         kernel: Kernel::default(),
         files: Files::default(),
         writers,
@@ -155,6 +168,11 @@ impl World {
         if events.is_empty() {
             events.push(Event::Tick);
         }
+        if self.may_die(2) {
+            // Over news that it had heard and not decided about.
+            self.kernel.hear_again(self.now, events);
+            return self.live_again();
+        }
         if delay >= 250 || self.dice.percent(50) {
             return self.step(events, late);
         }
@@ -174,8 +192,13 @@ impl World {
             self.trace_events(&events, late);
         }
         self.last.clone_from(&events);
-        let actions = self.core.steps(events, now);
+        let mut actions = std::mem::take(&mut self.first);
+        actions.extend(self.core.steps(events, now));
         self.report.steps += 1;
+        if let Some(book) = &mut self.book {
+            book.keep(&mut self.core)?;
+        }
+        let dies = self.may_die(3);
         if self.options.keep {
             let _ = writeln!(self.report.actions, "{} {actions:?}", self.now);
         }
@@ -198,11 +221,8 @@ impl World {
                 core: &self.core,
                 kernel: &self.kernel,
             })?;
-            for action in actions {
-                self.perform(action);
-            }
             self.fresh = false;
-            return Ok(());
+            return self.perform_all(actions, dies);
         }
         self.fresh = true;
         for (service, whole) in self.watch.reloads.rewatched(&self.core) {
@@ -220,10 +240,64 @@ impl World {
             core: &self.core,
             kernel: &self.kernel,
         })?;
+        self.perform_all(actions, dies)
+    }
+
+    /// Carries out what was decided; where the engine dies over it, only the first of it.
+    fn perform_all(&mut self, mut actions: Vec<Action>, dies: bool) -> Checked {
+        if dies {
+            let done = usize::try_from(self.fate.between(0, actions.len() as u64)).unwrap();
+            if actions.iter().any(|action| matches!(action, Action::Exit { .. })) {
+                // It is yet to be carried out to its end.
+                self.watch.exits = 0;
+            }
+            actions.truncate(done);
+        }
         for action in actions {
             self.perform(action);
         }
-        Ok(())
+        if dies { self.live_again() } else { Ok(()) }
+    }
+
+    fn may_die(&mut self, percent: u64) -> bool {
+        self.options.mortal && !self.kernel.calm && self.watch.exits == 0 && self.fate.percent(percent)
+    }
+
+    /// The engine has died: another goes on from what was written down.
+    fn live_again(&mut self) -> Checked {
+        let Some(book) = &self.book else { return Ok(()) };
+        let (plan, memory) = (book.plan(), book.read());
+        let before = self.core.statuses(Moment(self.now));
+        let deadline = self.core.next_deadline();
+        let seeds = Seeds { dice: self.fate.between(0, 1 << 40), ..Seeds::default() };
+        self.core = Supervisor::new(plan, seeds, &[]).remember(memory);
+        let after = self.core.statuses(Moment(self.now));
+        ensure(format!("{before:#?}") == format!("{after:#?}"), "S26 a successor shows what was", || {
+            let (before, after) = (format!("{before:#?}"), format!("{after:#?}"));
+            let differ = before.lines().zip(after.lines()).filter(|(a, b)| a != b);
+            differ.map(|(a, b)| format!("{a} -> {b}\n")).collect()
+        })?;
+        // Who had asked for something does not wait any more.
+        let same = deadline == self.core.next_deadline() || deadline.is_some_and(|due| due.why == "request");
+        ensure(same, "S26 a successor waits for the same", || {
+            format!("{deadline:?} -> {:?}", self.core.next_deadline())
+        })?;
+        self.kernel.lose_engine();
+        self.files.lose_engine();
+        self.watch.lose_engine();
+        self.waiting.clear();
+        let gap = if self.fate.percent(80) { self.fate.between(0, 60) } else { self.fate.between(0, 5_000) };
+        self.now += gap;
+        if self.options.trace {
+            self.trace(format!("{:>10} the engine has died and lives again after {gap} ms", self.now));
+        }
+        let now = Now { moment: Moment(self.now), wall: Timestamp(i64::try_from(self.now).unwrap_or_default()) };
+        let kernel = &self.kernel;
+        let (actions, news) = self.core.take_up(now, |id, run| kernel.witness(&(id.clone(), run)));
+        let mut news: Vec<Event> = news.into_iter().chain(self.kernel.known()).collect();
+        news.push(Event::Tick);
+        self.first = actions;
+        self.step(news, gap)
     }
 
     fn perform(&mut self, action: Action) {

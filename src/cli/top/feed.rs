@@ -171,6 +171,7 @@ impl Feed {
     fn lines_of_one_connection(&self, number: u64, selector: &str, shared: &Shared) {
         let args = LogArgs { selectors: vec![selector.to_owned()], n: Some(LINES), follow: true, ..LogArgs::default() };
         let Ok(lines) = Client::connect(&self.socket).and_then(|client| client.logs(&args)) else { return };
+        let lines = lines.of_one_connection();
         let Ok(hang_up) = lines.hang_up() else { return };
         *shared.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(hang_up);
         if !self.tell(News::LogAnew(number)) {
@@ -230,6 +231,7 @@ fn told(error: &ClientError) -> String {
         }
         ClientError::NoSupervisor { .. } => "no everup runs there".to_owned(),
         ClientError::Silent { .. } => "everup does not answer".to_owned(),
-        error @ ClientError::Broken { .. } => tame(&error.to_string()),
+        ClientError::Restarted { .. } => "everup's engine was restarted before it answered".to_owned(),
+        error @ (ClientError::Cut { .. } | ClientError::Broken { .. }) => tame(&error.to_string()),
     }
 }

@@ -13,7 +13,7 @@ use crate::core::budget::Budget;
 use crate::core::context::{Context, Dice};
 use crate::core::event::{Event, Hook, Traces};
 use crate::core::instance::{Instance, Phase};
-use crate::core::service::Service;
+pub use crate::core::service::Service;
 use crate::core::supervisor::Supervisor;
 use crate::core::supervisor::shutdown::Shutdown;
 use crate::model::names::{InstanceId, Run, ServiceName};
@@ -33,7 +33,7 @@ pub(super) struct Touched {
 
 /// What is kept beside the services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Common {
+pub struct Common {
     shutdown: Option<Shutdown>,
     dice: Dice,
     budget: Budget,
@@ -42,20 +42,20 @@ pub(crate) struct Common {
 
 /// What a supervisor was when its process died.
 #[derive(Clone, Debug)]
-pub(crate) struct Memory {
+pub struct Memory {
     /// Beside the services; none: nothing had been written down yet.
-    pub(crate) common: Option<Common>,
+    pub common: Option<Common>,
     /// The services, as [`Supervisor::service`] gave them.
-    pub(crate) services: BTreeMap<ServiceName, Service>,
+    pub services: BTreeMap<ServiceName, Service>,
     /// What instances run as where that is not what the plan in force says.
-    pub(crate) plans: BTreeMap<InstanceId, Arc<ServicePlan>>,
+    pub plans: BTreeMap<InstanceId, Arc<ServicePlan>>,
 }
 
 /// What the guardian knows of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Witness {
+pub struct Witness {
     /// The signals it was told to send it: bit 0 for signal 1, and so on.
-    pub(crate) signals: u64,
+    pub signals: u64,
 }
 
 impl Witness {
@@ -86,7 +86,7 @@ impl Supervisor {
     }
 
     /// The services that may have changed since this was last asked, whether or not they still exist.
-    pub(crate) fn touched(&mut self) -> Vec<ServiceName> {
+    pub fn touched(&mut self) -> Vec<ServiceName> {
         let Touched { all, names } = std::mem::take(&mut self.touched);
         if all {
             let gone = names.into_iter().filter(|name| !self.services.contains_key(name));
@@ -96,12 +96,17 @@ impl Supervisor {
     }
 
     /// A service as it is to be written down; without its plans.
-    pub(crate) fn service(&self, name: &ServiceName) -> Option<&Service> {
+    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
         self.services.get(name)
     }
 
+    /// All services as they are to be written down.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
     /// What is to be written down beside the services.
-    pub(crate) fn common(&self) -> Common {
+    pub fn common(&self) -> Common {
         Common {
             shutdown: self.shutdown.clone(),
             dice: self.dice.clone(),
@@ -111,7 +116,7 @@ impl Supervisor {
     }
 
     /// What instances of a service run as where that is not what the plan in force says.
-    pub(crate) fn other_plans(&self, name: &ServiceName) -> impl Iterator<Item = (&InstanceId, &Arc<ServicePlan>)> {
+    pub fn other_plans(&self, name: &ServiceName) -> impl Iterator<Item = (&InstanceId, &Arc<ServicePlan>)> {
         let current = self.plan.service(name);
         let instances = self.services.get(name).into_iter().flat_map(|service| service.instances.values());
         let differs = move |plan: &Arc<ServicePlan>| current.is_none_or(|current| !Arc::ptr_eq(current, plan));
@@ -120,7 +125,7 @@ impl Supervisor {
 
     /// Goes on from what was written down, over the project as `self` would begin it.
     #[must_use]
-    pub(crate) fn remember(mut self, memory: Memory) -> Self {
+    pub fn remember(mut self, memory: Memory) -> Self {
         let Memory { common, services, plans } = memory;
         if let Some(Common { shutdown, dice, budget, checks }) = common {
             (self.shutdown, self.dice, self.budget, self.checks) = (shutdown, dice, budget, checks);
@@ -140,6 +145,8 @@ impl Supervisor {
             self.services.insert(name, service);
         }
         self.touched.all = true;
+        // Whether anything does is found out in the next step.
+        self.changing = true;
         self.deadline = self.find_deadline();
         self
     }
@@ -148,7 +155,7 @@ impl Supervisor {
     /// what the guardian knows of a run; of one it does not know nobody knows what became of it.
     ///
     /// The actions come first; the news that follows from them is to be taken in with the next step.
-    pub(crate) fn take_up(
+    pub fn take_up(
         &mut self,
         now: Now,
         witness: impl Fn(&InstanceId, Run) -> Option<Witness>,

@@ -2,7 +2,7 @@
 
 mod apply;
 mod commands;
-pub(crate) mod memory;
+pub mod memory;
 mod reloading;
 mod report;
 mod requests;

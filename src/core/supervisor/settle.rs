@@ -201,7 +201,14 @@ impl Supervisor {
         }
         self.close_sockets(out);
         let before = self.services.len();
-        self.services.retain(|_, service| !(service.retiring && service.instances.is_empty()));
+        let touched = &mut self.touched.names;
+        self.services.retain(|name, service| {
+            let stays = !(service.retiring && service.instances.is_empty());
+            if !stays {
+                touched.insert(name.clone());
+            }
+            stays
+        });
         moved || self.services.len() != before
     }
 

@@ -25,6 +25,7 @@ use crate::model::event::{EventRecord, Fact};
 use crate::model::names::{InstanceId, ServiceName};
 use crate::model::plan::{ListenAddress, Plan, ServicePlan};
 use crate::model::units::Timestamp;
+use crate::os::killpoint;
 
 /// Beyond this many bytes more than a whole state needs, the file is written anew.
 const ROOM: u64 = 256 << 10;
@@ -302,7 +303,9 @@ impl Ledger {
 
     fn append(&mut self, batch: &[Record<'_>]) -> io::Result<()> {
         if let Some(file) = self.file.as_ref().filter(|_| !batch.is_empty()) {
+            killpoint::pass("ledger-before");
             self.length += frame::write(file, self.length, batch)?;
+            killpoint::pass("ledger-after");
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::logs::pump::scratch::Scratch;
 use crate::logs::rotate::{complete, rotate};
 use crate::model::names::Run;
 use crate::model::units::Timestamp;
+use crate::os::killpoint;
 
 /// While bytes keep coming, a time mark is written this often.
 const MARK_MS: i64 = 100;
@@ -204,12 +205,14 @@ impl Sink {
             let mut offset = i64::try_from(log.len).unwrap_or(i64::MAX);
             let position = log.regular.then_some(&mut offset);
             let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+            killpoint::pass("splice");
             match splice(pipe, None, &log.file, position, wanted, flags) {
                 Ok(0) => {
                     pulled.end = true;
                     return Ok(());
                 }
                 Ok(moved) => {
+                    killpoint::pass("spliced");
                     log.len += moved as u64;
                     pulled.taken += moved;
                     pulled.kept += moved;
