@@ -30,7 +30,9 @@ fn patched(name: &str, from: &str, to: &str) -> PathBuf {
         let places: Vec<usize> =
             (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from.as_bytes())).collect();
         assert!(!places.is_empty(), "{from} is nowhere in it");
-        places.iter().for_each(|at| bytes[*at..at + to.len()].copy_from_slice(to.as_bytes()));
+        for at in places {
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
         let fresh = path.with_extension(std::process::id().to_string());
         fs::write(&fresh, bytes).expect("a copy");
         fs::set_permissions(&fresh, Permissions::from_mode(0o755)).expect("a program");
@@ -103,7 +105,9 @@ fn five_upgrades_under_load_lose_no_request_touch_no_child_and_keep_every_byte()
          idle: {command: sleep 1000, instances: 2}\n",
     );
     project.start(&["up"]);
-    ["writer", "held", "bounced", "idle"].iter().for_each(|name| project.wait_ready(name));
+    for name in ["writer", "held", "bounced", "idle"] {
+        project.wait_ready(name);
+    }
     project.ok(&["stop", "held"]);
     let untouched =
         |project: &Project| -> Vec<Value> { running(project).into_iter().filter(|one| one[0] != "bounced").collect() };
@@ -139,7 +143,9 @@ fn five_upgrades_under_load_lose_no_request_touch_no_child_and_keep_every_byte()
             }
         }));
         over.store(true, Ordering::Relaxed);
-        workers.into_iter().for_each(|worker| worker.join().expect("no request fails"));
+        for worker in workers {
+            worker.join().expect("no request fails");
+        }
         turned.expect("five upgrades");
     });
     assert_eq!(untouched(&project), before);
