@@ -46,7 +46,7 @@ const CASES: &[Case] = &[
         "services: {web: {command: x}}\non_supervisor_death: live",
         "2:22+4",
         "on_supervisor_death",
-        "expected one of keep, kill, found `live`",
+        "expected keep or kill, found \"live\"",
         "",
     ),
     (
