@@ -6,7 +6,6 @@
 #![expect(
     clippy::expect_used,
     clippy::disallowed_methods,
-    clippy::disallowed_macros,
     reason = "a test stops at the first surprise, and is a process of its own beside everup"
 )]
 

@@ -37,7 +37,7 @@ fn probe_fails(health: &str, words: &str) {
 fn f38_a_body_without_end_is_not_read() {
     let port = serve(|stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n");
-        while stream.write_all(&[b'x'; 65_536]).is_ok() {}
+        while stream.write_all(&vec![b'x'; 65_536]).is_ok() {}
     });
     let project = Project::up(&format!(
         "services:\n  web: {{command: sleep 1000, health: {{http: 'http://127.0.0.1:{port}/', interval: 100ms, timeout: 2s}}}}\n"

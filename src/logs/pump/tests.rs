@@ -175,7 +175,7 @@ fn all_that_was_written_is_kept_once_a_drain_is_answered() {
     let pump = Pump::start(dir.path().to_path_buf()).unwrap();
     let mut writers: Vec<_> = (0..50).map(|n| attach(&pump, &format!("s{n}"), 1, streams())).collect();
     for (out, _) in &mut writers {
-        out.write_all(&[b'x'; 30_000]).unwrap();
+        out.write_all(&vec![b'x'; 30_000]).unwrap();
     }
     pump.drain().blocking_recv().unwrap();
     for n in 0..50 {
