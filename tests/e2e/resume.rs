@@ -378,9 +378,8 @@ fn fate(n: usize) -> (String, Option<i64>, Option<&'static str>) {
 
 #[test]
 fn sixty_ends_around_the_engines_deaths_are_each_told_once_and_right() {
-    let services: String = (0..60)
-        .map(|n| format!("  s{n}: {{command: \"sh -c 'read how < pipe.s{n}; eval $how'\", restart: never}}\n"))
-        .collect();
+    let service = |n| format!("  s{n}: {{command: \"sh -c 'read how < pipe.s{n}; eval $how'\", restart: never}}\n");
+    let services = (0..60).map(service).collect::<Vec<_>>().concat();
     let mut project = Project::new(&format!("services:\n{services}"));
     for n in 0..60 {
         nix::unistd::mkfifo(&project.path(&format!("pipe.s{n}")), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");

@@ -34,7 +34,9 @@ impl Book {
         };
         core.touched();
         let names: Vec<ServiceName> = core.services().map(|service| service.name().clone()).collect();
-        names.iter().for_each(|name| book.write(core, name));
+        for name in &names {
+            book.write(core, name);
+        }
         book
     }
 
@@ -52,7 +54,9 @@ impl Book {
         let touched = core.touched();
         self.plan = core.plan().clone();
         self.common = text(&core.common());
-        touched.iter().for_each(|name| self.write(core, name));
+        for name in &touched {
+            self.write(core, name);
+        }
         let there: BTreeSet<&ServiceName> = core.services().map(Service::name).collect();
         for name in there.iter().copied().chain(self.services.keys()) {
             let now = core.service(name).map(text);

@@ -275,7 +275,7 @@ impl World {
         ensure(format!("{before:#?}") == format!("{after:#?}"), "S26 a successor shows what was", || {
             let (before, after) = (format!("{before:#?}"), format!("{after:#?}"));
             let differ = before.lines().zip(after.lines()).filter(|(a, b)| a != b);
-            differ.map(|(a, b)| format!("{a} -> {b}\n")).collect()
+            differ.map(|(a, b)| format!("{a} -> {b}")).collect::<Vec<_>>().join("\n")
         })?;
         // Who had asked for something does not wait any more.
         let same = deadline == self.core.next_deadline() || deadline.is_some_and(|due| due.why == "request");
