@@ -92,7 +92,7 @@ impl Action {
     }
 
     /// What a connection that ended over it means.
-    pub(crate) fn after(&self, error: ClientError, socket: &Path) -> ClientError {
+    pub(crate) fn after(error: ClientError, socket: &Path) -> ClientError {
         match error {
             // Whoever answers there now may know of it or not.
             ClientError::Cut { .. } => match reach(socket) {
@@ -154,7 +154,7 @@ impl Pending {
                     Err(error) => self.action.done_by(error).map(Some),
                 }
             }
-            Err(error) => Err(self.action.after(error, &self.socket)),
+            Err(error) => Err(Action::after(error, &self.socket)),
             answered => answered,
         }
     }

@@ -198,7 +198,7 @@ impl Client {
         let answered = if action.is_repeatable() { self.text_again(&ask, patience) } else { self.text(&ask, patience) };
         match answered {
             Ok(text) => self.read(&text),
-            Err(error) => Err(action.after(error, &self.socket)).or_else(|error| action.done_by(error)),
+            Err(error) => Err(Action::after(error, &self.socket)).or_else(|error| action.done_by(error)),
         }
     }
 

@@ -191,7 +191,7 @@ impl Engine {
             match known.of {
                 Some(of) => {
                     witnesses.insert(of.clone(), Witness { signals: known.signals });
-                    heard.extend(self.hear_again(token, of, known.news, &open));
+                    heard.extend(self.hear_again(token, &of, known.news, &open));
                 }
                 // A hook or an exec probe: who waited for it has died.
                 None => {
@@ -228,18 +228,18 @@ impl Engine {
     fn hear_again(
         &mut self,
         token: Token,
-        of: (InstanceId, Run),
+        of: &(InstanceId, Run),
         news: Vec<(FromGuardian, Vec<OwnedFd>)>,
         open: &BTreeSet<(InstanceId, Run)>,
     ) -> Vec<Event> {
-        let (instance, run) = &of;
+        let (instance, run) = of;
         let is_over = news.iter().any(|(message, _)| matches!(message, FromGuardian::Ended { .. }));
         let is_current = self.core.current_run(instance) == Some(*run);
         let mut events = vec![];
         for (message, fds) in news {
             if let FromGuardian::Spawned { pid, cgroup, limited, .. } = message {
                 self.processes.spawned(token, pid, cgroup, limited);
-                if is_current || open.contains(&of) {
+                if is_current || open.contains(of) {
                     self.attach(instance, *run, fds, true);
                 }
                 events.push(Event::Spawned { instance: instance.clone(), run: *run, pid });
@@ -247,7 +247,7 @@ impl Engine {
                 events.extend(self.take_message(message, fds));
             }
         }
-        if is_over && open.contains(&of) {
+        if is_over && open.contains(of) {
             // Before the output of its successor is taken over, which would end it without its last lines.
             self.records_due.insert(of.clone());
             self.finishing.insert(of.clone(), self.pump.finish(instance.clone(), *run));
@@ -263,7 +263,7 @@ impl Engine {
         let down_ms = self.now.moment.0.saturating_sub(*died);
         let mut message = format!("the engine {how}; for {down_ms} ms there was none, and what it supervises went on");
         if *deaths > 1 {
-            message.push_str(&format!(" ({deaths} deaths in a row)"));
+            message = format!("{message} ({deaths} deaths in a row)");
         }
         tracing::error!(message, "taken over");
         let wall = self.now.wall;

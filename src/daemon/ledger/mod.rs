@@ -273,11 +273,12 @@ impl Ledger {
             }
             let plans = core.other_plans(&name);
             let known = self.written.plans.get(&name).map(Vec::as_slice).unwrap_or_default();
-            let is_known = |(now, before): (&(&InstanceId, &Arc<ServicePlan>), &(InstanceId, Arc<ServicePlan>))| {
-                *now.0 == before.0 && Arc::ptr_eq(now.1, &before.1)
-            };
             let plans: Vec<_> = plans.collect();
-            if plans.len() != known.len() || !plans.iter().zip(known).all(is_known) {
+            let is_known = |at: usize, id: &InstanceId, plan: &Arc<ServicePlan>| {
+                known.get(at).is_some_and(|(before, ran)| before == id && Arc::ptr_eq(ran, plan))
+            };
+            let as_before = plans.iter().enumerate().all(|(at, (id, plan))| is_known(at, id, plan));
+            if plans.len() != known.len() || !as_before {
                 let plans: Vec<_> = plans.into_iter().map(|(id, plan)| (id.clone(), plan.clone())).collect();
                 self.written.plans.insert(name.clone(), plans.clone());
                 batch.push(Record::Plans { name, plans });

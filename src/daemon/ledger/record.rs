@@ -24,7 +24,6 @@ pub(super) const VERSION: u32 = 1;
 
 /// One change. What an older version does not know it refuses, so that an upgrade finds out before it matters.
 #[derive(Debug, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one lives at a time, on its way into the file")]
 pub(super) enum Record<'a> {
     /// The first: who writes.
     Begun { v: u32, everup: String, started_at: Timestamp },
