@@ -212,7 +212,6 @@ impl Service {
         self.wanted().filter(needs).map(|instance| instance.id.index).collect()
     }
 
-    /// The files that differ for any instance that is to run, each with whether it is there.
     /// The check under way once more: the process that waited for it has died.
     pub(crate) fn check_again(&self) -> Option<Action> {
         let seq = self.reload.checking()?;
@@ -220,6 +219,7 @@ impl Service {
         Some(Action::Check { service: self.name.clone(), seq, plan: self.plan.clone(), files })
     }
 
+    /// The files that differ for any instance that is to run, each with whether it is there.
     fn new_files(&self) -> BTreeMap<PathBuf, bool> {
         let up = self.wanted().filter(|instance| instance.desired == Desired::Up);
         up.flat_map(|instance| instance.drift.files()).map(|(path, there)| (path.clone(), there)).collect()

@@ -246,7 +246,11 @@ impl Engine {
         let mut events = vec![];
         for (message, fds) in news {
             if let FromGuardian::Spawned { pid, cgroup, limited, .. } = message {
+<<<<<<< HEAD
                 self.processes.spawned(token, pid, cgroup, limited, inodes(&fds));
+=======
+                self.processes.spawned(token, pid, cgroup, limited);
+>>>>>>> revive
                 if is_current || open.contains(of) {
                     self.attach(instance, *run, fds, true);
                 }
@@ -275,8 +279,12 @@ impl Engine {
         }
         let mut message = format!("the engine {how}; for {down_ms} ms there was none, and what it supervises went on");
         if *deaths > 1 {
+<<<<<<< HEAD
             // Writing to a text cannot fail.
             let _ = write!(message, " ({deaths} deaths in a row)");
+=======
+            message = format!("{message} ({deaths} deaths in a row)");
+>>>>>>> revive
         }
         tracing::error!(message, "taken over");
         let wall = self.now.wall;

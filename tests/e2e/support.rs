@@ -219,9 +219,10 @@ impl Drop for Project {
         if self.engine.get().is_some() {
             self.signal_engine(nix::sys::signal::Signal::SIGCONT);
         }
-        let child = self.supervisor.take();
-        // One in the background, or one that outlived the process we started.
-        if self.path(".everup/everup.sock").exists() {
+        let mut child = self.supervisor.take();
+        let lives = child.as_mut().is_some_and(|child| child.try_wait().ok().flatten().is_none());
+        // One in the background, or one that outlived the process we started, has its socket here.
+        if lives || self.path(".everup/everup.sock").exists() {
             let _ = self.everup(&["down", "--force"]);
         }
         let Some(mut child) = child else { return };

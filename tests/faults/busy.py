@@ -256,6 +256,10 @@ class Project:
                 text += file.read()
         return text
 
+    def messages(self, event):
+        with sqlite3.connect(f"file:{self.path('.everup/history.db')}?mode=ro", uri=True) as db:
+            return "\n".join(text for (text,) in db.execute("SELECT message FROM events WHERE event = ?", [event]))
+
     def audit(self):
         """What is wrong is added to `faults`; returns figures."""
         books = [line.split() for line in open(self.path("books"))] if os.path.exists(self.path("books")) else []

@@ -118,6 +118,7 @@ impl Watch {
     /// The engine has died: nobody waits for an answer any more, and what it had asked was never answered.
     pub(crate) fn lose_engine(&mut self) {
         self.open.clear();
+        self.reloads.again = true;
         for (_, seen) in self.runs.values_mut() {
             seen.asked.clear();
         }
@@ -129,8 +130,11 @@ impl Watch {
             self.begin_shutdown(step);
         }
         self.reloads.hear(step);
+        let again = std::mem::take(&mut self.reloads.again);
         for action in step.actions {
+            self.reloads.again = again && matches!(action, Action::Check { .. });
             self.reloads.see(step, action)?;
+            self.reloads.again = false;
             runs::s01_one_live_copy(step, action)?;
             self.memory_restarts_are_earned(step, action)?;
             self.s10_no_spawn_while_unwanted(step, action)?;

@@ -53,7 +53,7 @@ fn every_invariant_holds_in_every_world() {
 /// Each of its successors goes on from what was written down, at any moment.
 #[test]
 fn every_invariant_holds_though_the_engine_dies() {
-    in_many_worlds(Options { mortal: true, ..Options::default() }, 4_000);
+    in_many_worlds(Options { mortal: true, ..Options::default() }, 1_500);
 }
 
 fn in_many_worlds(options: Options, usual: u64) {

@@ -62,6 +62,8 @@ pub(crate) struct Reloads {
     /// Counts what was seen, to tell earlier from later.
     clock: u64,
     interrupted: bool,
+    /// A check is run again because the engine has died over it: of what it was about some may be as it was by now.
+    pub(crate) again: bool,
 }
 
 impl Seen {
@@ -272,9 +274,11 @@ impl Reloads {
         let Some(seen) = self.services.get(service) else { return Ok(()) };
         let words = seen.watch.as_ref().map(|watch| watch.check.clone()).unwrap_or_default();
         let wants_files = words.iter().any(|word| matches!(word, CheckWord::Changed(_) | CheckWord::File(_)));
-        ensure(!words.is_empty() && (!files.is_empty() || !wants_files), "a check has something to check", || {
-            format!("{service}: {files:?}")
-        })?;
+        ensure(
+            !words.is_empty() && (!files.is_empty() || !wants_files || self.again),
+            "a check has something to check",
+            || format!("{service}: {files:?}"),
+        )?;
         let there = |path: &&PathBuf| seen.value(&seen.told, path).is_some();
         let given: BTreeSet<&PathBuf> = files.iter().collect();
         let (mut all, mut must) = (BTreeSet::new(), BTreeSet::new());
