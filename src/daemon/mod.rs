@@ -44,6 +44,11 @@ use crate::handle::Handle;
 use crate::model::names::ServiceName;
 use crate::model::plan::Plan;
 
+/// The threads that the engine cannot do without.
+const OWN_THREADS: [&str; 4] = ["history", "logs", "state", "watch"];
+/// How a Rust program ends that panicked.
+const PANICKED: i32 = 101;
+
 /// What to supervise, and how.
 #[derive(Debug)]
 pub struct Launch {
@@ -115,6 +120,7 @@ where
     F: FnOnce(Handle) -> Fut,
     Fut: Future<Output = ()> + 'static,
 {
+    end_with_own_threads();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => return refuse(&StartError::System { what: "start the engine's loop".to_owned(), source }),
@@ -133,6 +139,20 @@ where
             Err(error) => refuse(&error),
         }
     })
+}
+
+/// A thread of ours that panics ends the engine: without it logs, history or state would not be kept, and nobody would know.
+/// The guardian starts another.
+fn end_with_own_threads() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        let thread = std::thread::current();
+        if thread.name().is_some_and(|name| OWN_THREADS.contains(&name)) {
+            #[expect(clippy::disallowed_methods, reason = "there is nobody to return to")]
+            std::process::exit(PANICKED);
+        }
+    }));
 }
 
 fn refuse(error: &StartError) -> ExitCode {

@@ -1,7 +1,6 @@
 //! Takes over from an engine that died: the same runs go on under the same numbers, and nothing is told twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::core::action::Action;
@@ -246,11 +245,7 @@ impl Engine {
         let mut events = vec![];
         for (message, fds) in news {
             if let FromGuardian::Spawned { pid, cgroup, limited, .. } = message {
-<<<<<<< HEAD
                 self.processes.spawned(token, pid, cgroup, limited, inodes(&fds));
-=======
-                self.processes.spawned(token, pid, cgroup, limited);
->>>>>>> revive
                 if is_current || open.contains(of) {
                     self.attach(instance, *run, fds, true);
                 }
@@ -279,12 +274,7 @@ impl Engine {
         }
         let mut message = format!("the engine {how}; for {down_ms} ms there was none, and what it supervises went on");
         if *deaths > 1 {
-<<<<<<< HEAD
-            // Writing to a text cannot fail.
-            let _ = write!(message, " ({deaths} deaths in a row)");
-=======
             message = format!("{message} ({deaths} deaths in a row)");
->>>>>>> revive
         }
         tracing::error!(message, "taken over");
         let wall = self.now.wall;

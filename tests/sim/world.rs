@@ -272,12 +272,6 @@ impl World {
         let seeds = Seeds { dice: self.fate.between(0, 1 << 40), ..Seeds::default() };
         self.core = Supervisor::new(plan, seeds, &[]).remember(memory);
         let after = self.core.statuses(Moment(self.now));
-<<<<<<< HEAD
-        ensure(format!("{before:#?}") == format!("{after:#?}"), "S26 a successor shows what was", || {
-            let (before, after) = (format!("{before:#?}"), format!("{after:#?}"));
-            let differ = before.lines().zip(after.lines()).filter(|(a, b)| a != b);
-            differ.map(|(a, b)| format!("{a} -> {b}")).collect::<Vec<_>>().join("\n")
-=======
         // A figure's last digit may be lost on the way through text.
         let shown = |statuses: &Vec<ServiceStatus>| -> Vec<String> {
             let lines = format!("{statuses:#?}");
@@ -286,8 +280,7 @@ impl World {
         let (before, after) = (shown(&before), shown(&after));
         ensure(before == after, "S26 a successor shows what was", || {
             let differ = before.iter().zip(&after).filter(|(a, b)| a != b);
-            differ.map(|(a, b)| format!("{a} -> {b}\n")).collect()
->>>>>>> revive
+            differ.map(|(a, b)| format!("{a} -> {b}")).collect::<Vec<_>>().join("\n")
         })?;
         // Who had asked for something does not wait any more.
         let same = deadline == self.core.next_deadline() || deadline.is_some_and(|due| due.why == "request");

@@ -291,17 +291,9 @@ impl Ledger {
             let plans = core.other_plans(&name);
             let known = self.written.plans.get(&name).map(Vec::as_slice).unwrap_or_default();
             let plans: Vec<_> = plans.collect();
-<<<<<<< HEAD
             let pairs = plans.iter().zip(known);
             let mut same = pairs.map(|((id, plan), before)| **id == before.0 && Arc::ptr_eq(plan, &before.1));
             if plans.len() != known.len() || !same.all(|same| same) {
-=======
-            let is_known = |at: usize, id: &InstanceId, plan: &Arc<ServicePlan>| {
-                known.get(at).is_some_and(|(before, ran)| before == id && Arc::ptr_eq(ran, plan))
-            };
-            let as_before = plans.iter().enumerate().all(|(at, (id, plan))| is_known(at, id, plan));
-            if plans.len() != known.len() || !as_before {
->>>>>>> revive
                 let plans: Vec<_> = plans.into_iter().map(|(id, plan)| (id.clone(), plan.clone())).collect();
                 self.written.plans.insert(name.clone(), plans.clone());
                 batch.push(Record::Plans { name, plans });
