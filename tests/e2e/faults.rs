@@ -9,7 +9,7 @@ use crate::support::{Project, alive, kill, wait_for};
 #[test]
 fn the_end_of_the_engine_is_the_end_of_everything() {
     let mut project = Project::up(
-        "services:\n  web: {command: 'sh -c \"setsid -f sleep 4326; sleep 1000\"', instances: 3}\n  deaf: {command: \"sh -c 'trap \\\"\\\" TERM; while :; do sleep 1; done'\"}\n",
+        "on_supervisor_death: kill\nservices:\n  web: {command: 'sh -c \"setsid -f sleep 4326; sleep 1000\"', instances: 3}\n  deaf: {command: \"sh -c 'trap \\\"\\\" TERM; while :; do sleep 1; done'\"}\n",
     );
     project.wait_ready("web");
     project.wait_ready("deaf");
