@@ -423,7 +423,7 @@ mod tests {
         let Ok(offered) = std::fs::read_to_string(root.join("cgroup.controllers")) else { return };
         let Some(name) = ["hugetlb", "misc", "pids"].into_iter().find(|name| offered.contains(name)) else { return };
         let already = lists(&root.join("cgroup.subtree_control"), name);
-        let own = root.join(format!("everup-test-{}", std::process::id()));
+        let own = root.join(format!("testing-{}", std::process::id()));
         if std::fs::create_dir(&own).is_err() || turn(&root, "+", name).is_err() {
             let _ = std::fs::remove_dir(&own);
             return;
