@@ -132,6 +132,9 @@ pub(super) struct Engine {
     pub(super) legacy: Option<Legacy>,
     /// What the last lines of each instance's latest failed run blame.
     pub(super) blamed: BTreeMap<InstanceId, (Run, String)>,
+    /// When the file is to be read because of SIGHUP, and when it last was.
+    pub(super) hang_up_due: Option<crate::model::units::Moment>,
+    pub(super) hung_up_at: Option<crate::model::units::Moment>,
     /// When everup was last told by a signal to stop.
     pub(super) told_to_stop: Option<crate::model::units::Moment>,
 }
@@ -181,6 +184,7 @@ impl Engine {
                 () = tokio::time::sleep(wait) => events.push(Event::Tick),
             }
             self.advance(events);
+            self.heed_hang_ups();
             if self.go_on_upgrading() {
                 self.hand_over().await;
             }
@@ -241,7 +245,7 @@ impl Engine {
     fn until_next(&self) -> Duration {
         let core = self.core.next_deadline().map(|deadline| deadline.at);
         let told = [self.notifying.next_deadline(), self.announcer.next_deadline(), self.upgrade_deadline()];
-        let own = [self.state_dirty, self.slim_at, self.publish_due].into_iter().chain(told);
+        let own = [self.hang_up_due, self.state_dirty, self.slim_at, self.publish_due].into_iter().chain(told);
         let next = core.into_iter().chain(own.flatten()).min();
         next.map_or(Duration::from_secs(3_600), |at| at.since(clock::now().moment))
     }

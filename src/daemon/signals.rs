@@ -17,6 +17,8 @@ const STOP_KEY: i32 = 20;
 /// The same wish within this time is one wish: timeout(1) and systemd signal the process and all of its group, so it
 /// comes to the guardian twice and to the engine once more.
 const ECHO: Duration = Duration::from_millis(500);
+/// The file is read for SIGHUP at most this often.
+const HANG_UPS_APART: Duration = Duration::from_millis(200);
 /// A program that lives this long after Ctrl-C has taken it for something else than its end.
 const SURVIVED: Duration = Duration::from_secs(10);
 /// SIGUSR1 and SIGUSR2 by number: in `run` they are the program's.
@@ -35,7 +37,9 @@ impl Engine {
             Signal::INT if running_one => Some(self.interrupted(false)),
             Signal::INT | Signal::TERM => Some(self.stop_all(&format!("SIG{signal} ({origin})"))),
             Signal::HUP if detached => {
-                self.apply_file("SIGHUP");
+                // However many come, the file is read once in a while, and once after the last.
+                let soonest = self.hung_up_at.map_or(self.now.moment, |last| last.after(HANG_UPS_APART));
+                self.hang_up_due.get_or_insert(soonest);
                 None
             }
             Signal::HUP => Some(self.stop_all("SIGHUP (its terminal has gone)")),
@@ -52,6 +56,14 @@ impl Engine {
             }
             other if other.number() == QUIT => Some(self.stop_all("SIGQUIT")),
             _ => None,
+        }
+    }
+
+    /// Applies the file where SIGHUP has asked for it.
+    pub(super) fn heed_hang_ups(&mut self) {
+        if self.hang_up_due.take_if(|due| *due <= self.now.moment).is_some() {
+            self.hung_up_at = Some(self.now.moment);
+            self.apply_file("SIGHUP");
         }
     }
 

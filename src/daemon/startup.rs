@@ -256,6 +256,8 @@ pub(super) fn open(launch: Launch) -> Result<Engine, StartError> {
         finishing: std::collections::BTreeMap::new(),
         legacy: None,
         adopted: std::collections::BTreeSet::new(),
+        hang_up_due: None,
+        hung_up_at: None,
         told_to_stop: None,
     };
     match legacy {

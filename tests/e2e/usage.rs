@@ -143,7 +143,8 @@ fn a_tree_keeps_what_a_child_used_that_has_ended() {
 /// Takes 4 MiB at a time until it has `mib`.
 fn eater(mib: u32) -> String {
     format!(
-        "import time\nkept = []\nfor _ in range({mib} // 4):\n    kept.append(bytearray(b'x') * (4 << 20))\ntime.sleep(1000)\n"
+        // Should the kernel have to choose, it is this one.
+        "import time\nopen('/proc/self/oom_score_adj', 'w').write('1000')\nkept = []\nfor _ in range({mib} // 4):\n    kept.append(bytearray(b'x') * (4 << 20))\ntime.sleep(1000)\n"
     )
 }
 
